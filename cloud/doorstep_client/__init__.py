@@ -1,0 +1,1 @@
+"""What people run against the service: a command line and a library that hold the keys."""

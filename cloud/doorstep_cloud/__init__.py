@@ -1,0 +1,1 @@
+"""The service: keeps sealed clips and cannot open them."""

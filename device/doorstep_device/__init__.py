@@ -1,0 +1,1 @@
+"""The agent on the doorbell: sees, records, seals and delivers."""

@@ -1,0 +1,1 @@
+"""The hardware as data: which pin serves which purpose."""

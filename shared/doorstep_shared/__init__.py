@@ -1,0 +1,1 @@
+"""What all ends must agree on: pure, with no socket, file, clock or randomness of its own."""

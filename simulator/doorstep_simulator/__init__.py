@@ -1,0 +1,1 @@
+"""A door with visitors, and the whole stack, on a laptop."""
