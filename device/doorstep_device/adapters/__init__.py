@@ -1,0 +1,1 @@
+"""The ports on real things: files, threads, codecs, pins and sockets."""

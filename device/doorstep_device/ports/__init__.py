@@ -1,0 +1,1 @@
+"""What the doorbell needs from the world, in its own words."""
