@@ -1,19 +1,20 @@
-"""Errors, sorted by what the caller does next."""
+"""Errors, sorted by what the caller does next.
 
-from datetime import timedelta
+Leaves say the fact (`BrokerUnreachableError`), families say the reaction:
+retry loops and HTTP answers match on families only.
+"""
 
 
 class DoorstepError(Exception):
-    """Something that a caller, or a person, can act on.
+    """Base of every error this product raises on purpose.
 
     Attributes:
-        fact: What happened, in one sentence; also the text of the error.
-        safe: What is safe all the same; None when there is nothing to say.
-        do: The next command or step; None when there is none.
+        fact: What happened, one sentence.
+        safe: What is safe all the same; empty when there is nothing to say.
+        do: The next command or step for the person who reads it.
     """
 
-    def __init__(self, fact: str, *, safe: str | None = None, do: str | None = None) -> None:
-        """Keep the three parts that a person is shown."""
+    def __init__(self, fact: str, *, safe: str = "", do: str = "") -> None:
         super().__init__(fact)
         self.fact = fact
         self.safe = safe
@@ -21,28 +22,22 @@ class DoorstepError(Exception):
 
 
 class TryLaterError(DoorstepError):
-    """The same call may succeed later.
+    """The outside world is not ready; the same call may succeed later.
 
     Attributes:
-        after: Wait at least this long first; None leaves it to the caller's back-off.
+        after_s: Seconds to wait before the next attempt; None when unknown.
     """
 
     def __init__(
-        self,
-        fact: str,
-        *,
-        after: timedelta | None = None,
-        safe: str | None = None,
-        do: str | None = None,
+        self, fact: str, *, safe: str = "", do: str = "", after_s: float | None = None
     ) -> None:
-        """Keep the parts and the time to wait."""
         super().__init__(fact, safe=safe, do=do)
-        self.after = after
+        self.after_s = after_s
 
 
 class RefusedError(DoorstepError):
-    """The other side said no; the same call will be refused again."""
+    """The answer is no, theirs or ours; trying again will not change it."""
 
 
 class BadMessageError(DoorstepError):
-    """What came in is not what its format promises; it was not used."""
+    """Bytes arrived that do not follow the protocol; drop them and count them."""

@@ -1,0 +1,47 @@
+"""Pydantic field types for what travels: ids, times, hashes, recipients.
+
+Every number has bounds and every text a pattern, so that a model that was
+built is a model that holds.
+"""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from doorstep_shared.age_keys import Recipient
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.ids import (
+    BASE32_ID_PATTERN,
+    DEVICE_ID_PATTERN,
+    UUID7_PATTERN,
+    ClipId,
+    DeviceId,
+    EventId,
+    HouseholdId,
+    MemberId,
+)
+
+MAX_SAFE_INT: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps (RFC 8785, RFC 7493)."""
+
+HouseholdIdField = Annotated[HouseholdId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+MemberIdField = Annotated[MemberId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+DeviceIdField = Annotated[DeviceId, StringConstraints(pattern=DEVICE_ID_PATTERN)]
+ClipIdField = Annotated[ClipId, StringConstraints(pattern=UUID7_PATTERN)]
+EventIdField = Annotated[EventId, StringConstraints(pattern=UUID7_PATTERN)]
+
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INT)]
+"""Unix milliseconds, or a length of time in milliseconds."""
+
+Counter = Annotated[int, Field(ge=0, le=MAX_SAFE_INT)]
+
+
+def _recipient(text: str) -> str:
+    try:
+        return str(Recipient.parse(text))
+    except BadMessageError as error:
+        raise ValueError(error.fact) from error
+
+
+RecipientText = Annotated[str, StringConstraints(max_length=62), AfterValidator(_recipient)]
+"""An age X25519 recipient, ``age1…``, checked down to its checksum."""
