@@ -1,8 +1,9 @@
 """The pins of `pins.toml` exist, are distinct, and come out where it says."""
 
 import pytest
-from doorstep_hardware.pins import Pin, Pins, read_pins
 from pydantic import ValidationError
+
+from doorstep_hardware.pins import Pin, Pins, read_pins
 
 # GPIO number -> header pin, from the Raspberry Pi's pinout (the same since the 40-pin header).
 HEADER_PIN = {
