@@ -176,7 +176,7 @@ def parse_identity_file(text: str) -> list[Identity]:
 class PayloadReader:
     """Opens a payload as it arrives; gives out nothing that is not authenticated.
 
-    After an error every further call raises it again.
+    After an error it is of no more use.
     """
 
     def __init__(self, file_key: FileKey) -> None:
@@ -184,45 +184,53 @@ class PayloadReader:
         self._opener: _ChunkOpener | None = None
         self._held = b""
         self._index = 0
+        self._ended = False
 
     def feed(self, data: bytes | memoryview) -> bytes:
-        """Return the plaintext that ``data`` makes certain; may be empty.
+        """Return the plaintext of the chunks that ``data`` makes whole; may be empty.
 
         Raises:
             TamperedPayloadError: A chunk is not what the file key sealed here, or the payload
                 had ended before.
         """
+        self._require_nothing_behind()
         self._held += data
         if self._opener is None:
             if len(self._held) < PAYLOAD_NONCE_BYTES:
                 return b""
             self._opener = _ChunkOpener(self._file_key, self._held[:PAYLOAD_NONCE_BYTES])
             self._held = self._held[PAYLOAD_NONCE_BYTES:]
-        return self._open_certain(self._opener)
+        return self._open_full_chunks(self._opener)
 
     def finish(self) -> bytes:
-        """Return the plaintext of the last chunk, and with it the word that this was all.
+        """Return what the last chunk still holds, and with it the word that this was all.
 
         Raises:
-            TamperedPayloadError: The last chunk is not what the file key sealed here.
+            TamperedPayloadError: The last chunk is not what the file key sealed here, or is not
+                the last.
             TruncatedPayloadError: The payload goes on.
         """
+        self._require_nothing_behind()
         if self._opener is None:
             raise _truncated("this payload ends within its first 16 bytes")
-        return self._opener.open(self._index, self._held, final=True)
+        return b"" if self._ended else self._opener.open(self._index, self._held, final=True)
 
-    def _open_certain(self, opener: "_ChunkOpener") -> bytes:
+    def _open_full_chunks(self, opener: "_ChunkOpener") -> bytes:
         view = memoryview(self._held)
         opened: list[bytes] = []
         start = 0
-        # A chunk is certain not to be the last when something follows it.
-        while len(view) - start > SEALED_CHUNK_BYTES:
+        while not self._ended and len(view) - start >= SEALED_CHUNK_BYTES:
             sealed = view[start : start + SEALED_CHUNK_BYTES]
-            opened.append(opener.open(self._index + len(opened), sealed, final=False))
+            plaintext, self._ended = opener.open_full(self._index, sealed)
+            opened.append(plaintext)
+            self._index += 1
             start += SEALED_CHUNK_BYTES
-        self._index += len(opened)
         self._held = bytes(view[start:])
         return b"".join(opened)
+
+    def _require_nothing_behind(self) -> None:
+        if self._ended and self._held:
+            raise _tampered("this payload has ended, and something was added behind")
 
 
 class _ChunkOpener:
@@ -231,9 +239,17 @@ class _ChunkOpener:
     def __init__(self, file_key: FileKey, nonce: bytes) -> None:
         self._cipher: Final = ChaCha20Poly1305(file_key.payload_key(nonce))
 
+    def open_full(self, index: int, sealed: bytes | memoryview) -> tuple[bytes, bool]:
+        """Return the plaintext of a chunk of full length, and whether the payload ends with it."""
+        for final in (False, True):
+            if (plaintext := self._try(index, sealed, final=final)) is not None:
+                return plaintext, final
+        raise _tampered(f"chunk {index} of this payload is not what was sealed")
+
     def open(self, index: int, sealed: bytes | memoryview, *, final: bool) -> bytes:
+        """Return the plaintext of a chunk that must, or must not, end the payload."""
         if len(sealed) < TAG_BYTES:
-            raise _truncated(f"this payload ends within chunk {index}")
+            raise _truncated(f"this payload ends within chunk {index}, or just before it")
         plaintext = self._try(index, sealed, final=final)
         if plaintext is None:
             raise self._explain(index, sealed, final=final)
@@ -242,8 +258,7 @@ class _ChunkOpener:
         return plaintext
 
     def _explain(self, index: int, sealed: bytes | memoryview, *, final: bool) -> BadMessageError:
-        other_flag_fits = self._try(index, sealed, final=not final) is not None
-        if not other_flag_fits:
+        if self._try(index, sealed, final=not final) is None:
             return _tampered(f"chunk {index} of this payload is not what was sealed")
         if final:
             return _truncated(f"this payload goes on after chunk {index}, and its rest is missing")
