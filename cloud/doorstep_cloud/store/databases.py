@@ -1,0 +1,201 @@
+"""Units of work over the main database and the vault.
+
+A unit is one transaction in each. On SQLite its rules were found by trying, and
+each has a test: a read unit is ``BEGIN`` under ``query_only``; a write unit is
+``BEGIN IMMEDIATE``, for with a deferred ``BEGIN`` four threads of
+read-modify-write lose updates or meet "database is locked"; two WAL files are
+not atomic together, so the vault is committed first, and a vault row that no
+main row names is never served.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from doorstep_cloud.store.errors import DatabaseUnavailableError
+
+MAIN_FILE: Final = "main.db"
+VAULT_FILE: Final = "vault.db"
+
+# Longer than any unit of ours, shorter than a person's patience.
+_BUSY_S: Final = 10.0
+
+# FastAPI's 40 worker threads hold at most one unit each; ingest and jobs need a few more.
+_CONNECTIONS: Final = 56
+
+_OPTION: Final = "doorstep_unit"
+
+
+class _Mode(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+class _Cursor(Protocol):
+    def close(self) -> None: ...
+
+
+class _SqliteConnection(Protocol):
+    """The part of `sqlite3.Connection` used here."""
+
+    isolation_level: str | None
+
+    def execute(self, sql: str, /) -> _Cursor: ...
+
+
+class Unit:
+    """One transaction in each database; services read and write through it and never commit.
+
+    Attributes:
+        main: Session on the main database.
+        vault: Session on the vault.
+    """
+
+    __slots__ = ("_mode", "main", "vault")
+
+    def __init__(self, main: Session, vault: Session, mode: _Mode) -> None:
+        self.main = main
+        self.vault = vault
+        self._mode = mode
+
+    def commit(self) -> None:
+        """Make the unit durable: vault, then main. Afterwards it cannot be used.
+
+        Called once, by a route, an ingest batch or a job. Should the power fail
+        between the two, the vault holds rows that no main row names.
+        """
+        if self._mode is _Mode.READ:
+            raise RuntimeError("a read unit has nothing to commit")
+        self.vault.commit()
+        self.main.commit()
+
+
+class Databases:
+    """The two databases of one state folder.
+
+    Safe to share between threads; a `Unit` is not.
+    """
+
+    def __init__(self, main: Engine, vault: Engine) -> None:
+        self.main = main
+        self.vault = vault
+        # SQLite's own waiting polls with growing pauses; a lock wakes the next writer at once.
+        self._writing = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path) -> "Databases":
+        """Return the databases in ``folder``; their tables are `migrate`'s business."""
+        return cls(sqlite_engine(folder / MAIN_FILE), sqlite_engine(folder / VAULT_FILE))
+
+    def close(self) -> None:
+        """Close every connection that no unit holds."""
+        self.main.dispose()
+        self.vault.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Unit]:
+        """Open a unit that sees one state of each database and can change neither.
+
+        Raises:
+            DatabaseUnavailableError: The database is busy or broken.
+        """
+        with _errors_translated(), ExitStack() as stack:
+            yield self._unit(_Mode.READ, stack)
+
+    @contextmanager
+    def write(self) -> Iterator[Unit]:
+        """Open the one write unit there can be at a time; left uncommitted, it is undone.
+
+        Raises:
+            DatabaseUnavailableError: Another writer kept it for ten seconds, or
+                the disk is full or read-only.
+        """
+        if not self._writing.acquire(timeout=_BUSY_S):
+            raise DatabaseUnavailableError(
+                "the database is busy", safe="Nothing was changed.", after_s=1.0
+            )
+        try:
+            with _errors_translated(), ExitStack() as stack:
+                unit = self._unit(_Mode.WRITE, stack)
+                unit.vault.connection()
+                unit.main.connection()
+                yield unit
+        finally:
+            self._writing.release()
+
+    def _unit(self, mode: _Mode, stack: ExitStack) -> Unit:
+        options = {_OPTION: mode}
+        vault = stack.enter_context(_session(self.vault.execution_options(**options)))
+        main = stack.enter_context(_session(self.main.execution_options(**options)))
+        return Unit(main, vault, mode)
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """Return an engine on the SQLite file ``path`` that follows the rules of this module."""
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_BUSY_S,
+        connect_args={"timeout": _BUSY_S},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "checkin", _let_write_again)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _session(engine: Engine) -> Session:
+    # Without autobegin a session that was committed refuses further use, so that
+    # nobody works on outside the unit.
+    session = Session(engine, autobegin=False, expire_on_commit=False)
+    session.begin()
+    return session
+
+
+def _prepare(connection: _SqliteConnection, _record: object) -> None:
+    # The driver's own transactions are switched off: it would begin deferred ones.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        # A commit comes before our acknowledgement, so it is on the disk first.
+        "synchronous=FULL",
+        # Deleted rows are overwritten in the file.
+        "secure_delete=ON",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(_OPTION) == _Mode.READ:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _let_write_again(connection: _SqliteConnection | None, _record: object) -> None:
+    # Left on, it makes the next BEGIN IMMEDIATE of this connection fail.
+    if connection is not None:
+        connection.execute("PRAGMA query_only=OFF").close()
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, PoolTimeoutError) as error:
+        raise DatabaseUnavailableError(
+            "the database could not be used just now",
+            safe="Nothing of this was kept by half.",
+            after_s=1.0,
+        ) from error

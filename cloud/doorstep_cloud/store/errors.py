@@ -1,0 +1,30 @@
+"""What the service answers when it does not do as asked, by what the caller does next.
+
+Each leaf has one HTTP status, named in `doorstep_cloud.web.problems`.
+"""
+
+from doorstep_shared.errors import RefusedError, TryLaterError
+
+
+class DatabaseUnavailableError(TryLaterError):
+    """The database is busy, full or read-only; nothing of this unit of work was kept."""
+
+
+class NotSignedInError(RefusedError):
+    """Nobody known asks: no session or token, or one that has ended."""
+
+
+class NotAllowedError(RefusedError):
+    """Somebody known asks for what is not theirs to ask."""
+
+
+class NotFoundError(RefusedError):
+    """There is no such thing, or it is another household's: nobody learns which."""
+
+
+class ConflictError(RefusedError):
+    """The same name already stands for something else."""
+
+
+class TooOftenError(TryLaterError):
+    """One address asks more often than people do."""
