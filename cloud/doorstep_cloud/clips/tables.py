@@ -4,7 +4,7 @@ Times are Unix milliseconds. A row in main without its envelopes in vault is a
 deleted clip.
 """
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from doorstep_cloud.store.base import MainBase, VaultBase
@@ -27,28 +27,28 @@ class ClipRow(MainBase):
     __tablename__ = "clip"
     __table_args__ = (
         # Newest first, of one household, with the id to break ties: the order of every list.
-        Index("ix_clip_household_announced", "household", "announced_at_ms", "clip"),
-        Index("ix_clip_device_seq", "device", "seq"),
+        Index(None, "household", "start_ms", "clip"),
+        Index(None, "device", "seq"),
     )
 
-    clip: Mapped[str] = mapped_column(String(36), primary_key=True)
-    device: Mapped[str] = mapped_column(String(29))
-    household: Mapped[str] = mapped_column(String(26))
-    kind: Mapped[str] = mapped_column(String(6))
-    manifest: Mapped[bytes] = mapped_column(LargeBinary)
-    manifest_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    seq: Mapped[int] = mapped_column(BigInteger)
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    start_ms: Mapped[int] = mapped_column(BigInteger)
-    end_ms: Mapped[int] = mapped_column(BigInteger)
+    clip: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    household: Mapped[str]
+    kind: Mapped[str]
+    manifest: Mapped[bytes]
+    manifest_sha256: Mapped[bytes]
+    seq: Mapped[int]
+    epoch: Mapped[int]
+    start_ms: Mapped[int]
+    end_ms: Mapped[int]
     pre_roll_ms: Mapped[int]
-    part: Mapped[int] = mapped_column(BigInteger)
+    part: Mapped[int]
     is_last: Mapped[bool]
     is_truncated: Mapped[bool]
     clock_synced: Mapped[bool]
-    announced_at_ms: Mapped[int] = mapped_column(BigInteger)
-    stored_at_ms: Mapped[int | None] = mapped_column(BigInteger)
-    deleted_at_ms: Mapped[int | None] = mapped_column(BigInteger)
+    announced_at_ms: Mapped[int]
+    stored_at_ms: Mapped[int | None]
+    deleted_at_ms: Mapped[int | None]
 
 
 class ClipObjectRow(MainBase):
@@ -63,14 +63,14 @@ class ClipObjectRow(MainBase):
 
     __tablename__ = "clip_object"
 
-    clip: Mapped[str] = mapped_column(String(36), ForeignKey("clip.clip"), primary_key=True)
-    object: Mapped[str] = mapped_column(String(7), primary_key=True)
-    length: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    clip: Mapped[str] = mapped_column(ForeignKey("clip.clip"), primary_key=True)
+    object: Mapped[str] = mapped_column(primary_key=True)
+    length: Mapped[int]
+    sha256: Mapped[bytes]
     envelope_length: Mapped[int]
-    envelope_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    stored_at_ms: Mapped[int | None] = mapped_column(BigInteger)
-    receipt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    envelope_sha256: Mapped[bytes]
+    stored_at_ms: Mapped[int | None]
+    receipt: Mapped[bytes | None]
 
 
 class EnvelopeRow(VaultBase):
@@ -82,7 +82,7 @@ class EnvelopeRow(VaultBase):
 
     __tablename__ = "clip_envelope"
 
-    clip: Mapped[str] = mapped_column(String(36), primary_key=True)
-    object: Mapped[str] = mapped_column(String(7), primary_key=True)
-    envelope: Mapped[bytes] = mapped_column(LargeBinary)
-    written_at_ms: Mapped[int] = mapped_column(BigInteger)
+    clip: Mapped[str] = mapped_column(primary_key=True)
+    object: Mapped[str] = mapped_column(primary_key=True)
+    envelope: Mapped[bytes]
+    written_at_ms: Mapped[int]

@@ -4,7 +4,7 @@ Times are Unix milliseconds. An event belongs to the doorbell that sent it: two
 doorbells that draw the same id have two events.
 """
 
-from sqlalchemy import BigInteger, Index, String
+from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from doorstep_cloud.store.base import MainBase
@@ -20,16 +20,16 @@ class EventRow(MainBase):
 
     __tablename__ = "event"
     # Newest first, of one household, with the id to break ties: the order of every list.
-    __table_args__ = (Index("ix_event_household_received", "household", "received_at_ms", "event"),)
+    __table_args__ = (Index(None, "household", "received_at_ms", "event"),)
 
-    device: Mapped[str] = mapped_column(String(29), primary_key=True)
-    event: Mapped[str] = mapped_column(String(36), primary_key=True)
-    household: Mapped[str] = mapped_column(String(26))
-    kind: Mapped[str] = mapped_column(String(6))
-    alert: Mapped[str] = mapped_column(String(6))
-    at_ms: Mapped[int] = mapped_column(BigInteger)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str] = mapped_column(primary_key=True)
+    household: Mapped[str]
+    kind: Mapped[str]
+    alert: Mapped[str]
+    at_ms: Mapped[int]
     clock_synced: Mapped[bool]
-    received_at_ms: Mapped[int] = mapped_column(BigInteger)
+    received_at_ms: Mapped[int]
 
 
 class ClipEventRow(MainBase):
@@ -39,8 +39,8 @@ class ClipEventRow(MainBase):
     """
 
     __tablename__ = "clip_event"
-    __table_args__ = (Index("ix_clip_event_device_event", "device", "event"),)
+    __table_args__ = (Index(None, "device", "event"),)
 
-    clip: Mapped[str] = mapped_column(String(36), primary_key=True)
-    event: Mapped[str] = mapped_column(String(36), primary_key=True)
-    device: Mapped[str] = mapped_column(String(29))
+    clip: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]

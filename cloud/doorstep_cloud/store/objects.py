@@ -1,0 +1,230 @@
+"""Sealed payloads in S3-compatible storage, written once and never changed.
+
+A payload is put only where nothing is yet, with its SHA-256 for the store to
+check, and counts as stored when the store tells the same SHA-256 back.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.response import StreamingBody
+
+from doorstep_shared.errors import RefusedError, TryLaterError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+READ_BYTES: Final = 64 * 1024
+CONNECT_TIMEOUT_S: Final = 3
+READ_TIMEOUT_S: Final = 30
+RETRY_AFTER_S: Final = 2.0
+
+_MISSING: Final = 404
+_EXISTS: Final = 412
+
+
+class ObjectStoreError(TryLaterError):
+    """The object store cannot be reached, or does not do what was asked of it now."""
+
+
+class ObjectConflictError(RefusedError):
+    """Other bytes are stored under this key; they stay."""
+
+
+class ObjectMissingError(RefusedError):
+    """Nothing is stored under this key."""
+
+
+class ObjectStream:
+    """A run of stored bytes on its way; close it, or read it to its end."""
+
+    def __init__(self, body: StreamingBody) -> None:
+        self._body = body
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes in pieces of 64 KiB.
+
+        Raises:
+            ObjectStoreError: The store broke off.
+        """
+        try:
+            with _our_errors("reading"):
+                yield from self._body.iter_chunks(READ_BYTES)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back; what was not read is not read."""
+        self._body.close()
+
+
+class ObjectStore:
+    """One private bucket.
+
+    Methods may be called from any thread, as many at once as there are
+    connections; the others wait.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+        """Store ``data`` under ``key``; the same bytes there already are as good.
+
+        Args:
+            key: Where, such as ``clips/{clip}/file``.
+            data: The bytes, or a file of them.
+            sha256: Of the bytes; the store refuses any others.
+
+        Raises:
+            ObjectConflictError: Other bytes are stored under ``key``.
+            ObjectStoreError: The store is away, or did not take them.
+        """
+        try:
+            with _our_errors("storing"), _opened(data) as body:
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=body,
+                    IfNoneMatch="*",
+                    ChecksumSHA256=base64.b64encode(sha256).decode(),
+                )
+        except _OccupiedError:
+            # Also the answer to our own retry of a put whose answer was lost.
+            if self.sha256_of(key) != sha256:
+                raise ObjectConflictError(
+                    f"other bytes are already stored as {key}", safe="They were not changed."
+                ) from None
+
+    def sha256_of(self, key: str) -> bytes:
+        """Return the SHA-256 of what is stored under ``key``, from the store itself.
+
+        Raises:
+            ObjectMissingError: Nothing is stored there.
+            ObjectStoreError: The store is away.
+        """
+        with _our_errors("checking"):
+            head = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        if text := head.get("ChecksumSHA256"):
+            return base64.b64decode(text)
+        # A store that keeps no checksums: what it gives back is what counts.
+        digest = hashlib.sha256()
+        for piece in self._open(key, None):
+            digest.update(piece)
+        return digest.digest()
+
+    def open_range(self, key: str, start: int, end: int) -> ObjectStream:
+        """Return the bytes from ``start`` up to, not including, ``end``.
+
+        Raises:
+            ObjectMissingError: Nothing is stored there.
+            ObjectStoreError: The store is away.
+        """
+        return self._open(key, f"bytes={start}-{end - 1}")
+
+    def delete(self, key: str) -> None:
+        """Remove what is stored under ``key``, if anything is.
+
+        Raises:
+            ObjectStoreError: The store is away.
+        """
+        with _our_errors("deleting"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _open(self, key: str, span: str | None) -> ObjectStream:
+        with _our_errors("reading"):
+            if span is None:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            else:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
+        return ObjectStream(answer["Body"])
+
+
+def connect_objects(
+    *, endpoint: str, bucket: str, access_key: str, secret_key: str, connections: int
+) -> ObjectStore:
+    """Return the store at ``endpoint``; nothing is sent yet.
+
+    Args:
+        endpoint: ``http://host:port`` or ``https://host``.
+        bucket: One that exists and is private.
+        access_key: Name of the key pair.
+        secret_key: Secret of the key pair.
+        connections: How many calls may be under way at once: as many as threads will call.
+    """
+    config = Config(
+        max_pool_connections=connections,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "max_attempts": 2},
+        # Every put brings its SHA-256 in a signed header, which the store checks. Signing the
+        # body too, or a second checksum, would hash each byte once more for nothing.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path", "payload_signing_enabled": False},
+    )
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=config,
+    )
+    return ObjectStore(client, bucket)
+
+
+class _OccupiedError(Exception):
+    """Something is stored under the key already."""
+
+
+@contextmanager
+def _opened(data: Path | bytes) -> Iterator[IO[bytes] | bytes]:
+    if isinstance(data, bytes):
+        yield data
+    else:
+        with data.open("rb") as file:
+            yield file
+
+
+@contextmanager
+def _our_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise _translated(error, doing) from error
+    except (BotoCoreError, HTTPClientError) as error:
+        raise ObjectStoreError(
+            f"the object store did not answer while {doing}",
+            safe="Nothing is lost: what is not stored stays where it is.",
+            do="see whether the object store runs",
+            after_s=RETRY_AFTER_S,
+        ) from error
+
+
+def _translated(error: ClientError, doing: str) -> Exception:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status == _EXISTS:
+        return _OccupiedError()
+    if status == _MISSING and error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+        return ObjectMissingError("nothing is stored here")
+    return ObjectStoreError(
+        f"the object store answered {status} while {doing}",
+        safe="Nothing is lost: what is not stored stays where it is.",
+        do="see the object store's log",
+        after_s=RETRY_AFTER_S,
+    )
