@@ -1,6 +1,7 @@
 """The still picture: porch, path, garden, street, houses and sky without anybody."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import cv2
@@ -19,6 +20,7 @@ from doorstep_simulator.ground import HORIZON_Y, Place, seen_at, units_per_m
 
 # Drawn finer and scaled down: the picture is drawn once, so smooth edges cost nothing.
 _FINER: Final = 2
+_COARSER: Final = 4
 _HOUSES_M: Final = 20.0
 _STREET_M: Final = (10.0, 16.5)
 _PAVEMENT_M: Final = (7.7, 9.7)
@@ -139,17 +141,20 @@ def _chance(seed: int, layer: int) -> np.random.Generator:
 
 
 def _sky(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
+    # Nothing in a sky is sharp, so a quarter of the size is enough.
     height, width = canvas.image.shape[:2]
-    rows = np.linspace(0, DESIGN_HEIGHT, height)[:, np.newaxis]
-    columns = np.linspace(0, DESIGN_WIDTH, width)[np.newaxis, :]
+    soft = np.zeros((height // _COARSER, width // _COARSER, 3), np.uint8)
+    rows = np.linspace(0, DESIGN_HEIGHT, soft.shape[0])[:, np.newaxis]
+    columns = np.linspace(0, DESIGN_WIDTH, soft.shape[1])[np.newaxis, :]
     down = np.clip(rows / HORIZON_Y, 0, 1)[:, :, np.newaxis] ** 0.85
     sky = np.asarray(light.zenith) * (1 - down) + np.asarray(light.horizon) * down
     away = np.hypot(columns - light.sun_at[0], (rows - light.sun_at[1]) * 1.3)
     glow = np.exp(-((away / 260) ** 2))[:, :, np.newaxis] * 0.75
-    canvas.image[:] = np.rint(sky * (1 - glow) + np.asarray(light.sun) * glow)
+    soft[:] = np.rint(sky * (1 - glow) + np.asarray(light.sun) * glow)
     white = light.sun.towards(Colour(255, 255, 255), 0.55)
     for _ in range(4):
-        _cloud(canvas, (chance.uniform(60, 1220), chance.uniform(60, 150)), white, chance)
+        _cloud(Canvas(soft), (chance.uniform(60, 1220), chance.uniform(60, 150)), white, chance)
+    canvas.image[:] = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _cloud(
@@ -163,7 +168,9 @@ def _cloud(
         radius = (1.1 - abs(along)) * chance.uniform(12, 26)
         at = (centre[0] + along * long, centre[1] - radius * 0.4)
         puffs.ellipse(at, (radius * 2.2, radius * 0.8), colour)
-    _glaze(canvas, mask, colour, opacity=0.5, soft=14)
+    blurred = cv2.GaussianBlur(mask, (0, 0), 14 * canvas.scale)
+    share = (np.asarray(blurred, np.float32) * (0.5 / 255))[:, :, np.newaxis]
+    canvas.image[:] = np.rint(canvas.image * (1 - share) + np.asarray(colour, np.float32) * share)
 
 
 def _street(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
@@ -203,7 +210,9 @@ def _house(
         return seen_at(Place(x_m, _HOUSES_M), up_m)
 
     canvas.polygon([at(left, 0), at(left, eaves), at(right, eaves), at(right, 0)], wall)
-    canvas.polygon([at(middle, eaves), at(right, eaves), at(right, 0), at(middle, 0)], wall.lit(0.96))
+    canvas.polygon(
+        [at(middle, eaves), at(right, eaves), at(right, 0), at(middle, 0)], wall.lit(0.96)
+    )
     canvas.polygon([at(left, eaves), at(middle, ridge - 0.25), at(right, eaves)], wall)
     for end in (left, right):
         slope = [at(end, eaves - 0.15), at(middle, ridge - 0.3), at(middle, ridge)]
@@ -219,9 +228,7 @@ def _house(
     )
 
 
-def _window(
-    canvas: Canvas, light: Light, sill: tuple[float, float], frame: Colour
-) -> None:
+def _window(canvas: Canvas, light: Light, sill: tuple[float, float], frame: Colour) -> None:
     x_m, up_m = sill
     left, bottom = seen_at(Place(x_m - 0.65, _HOUSES_M), up_m)
     right, top = seen_at(Place(x_m + 0.65, _HOUSES_M), up_m + 1.35)
@@ -241,7 +248,7 @@ def _tree(canvas: Canvas, light: Light, foot: Place, chance: np.random.Generator
 
 def _parked_car(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
     paint = light.on(ink(("#a33b36", "#3c6285", "#d7d9da", "#4a5a52")[int(chance.integers(4))]), 12)
-    place = Place(chance.choice([-9.0, 5.5]) + chance.uniform(-1, 1), 15.4)
+    place = Place(chance.choice([-5.2, 5.5]) + chance.uniform(-1, 1), 15.4)
     per_m = units_per_m(place.z_m)
     x, y = seen_at(place)
 
@@ -288,7 +295,7 @@ def _lawn(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
     top = seen_at(Place(0, _PAVEMENT_M[0]))[1]
     steps = np.linspace(top, DESIGN_HEIGHT, 40)
     far, near = light.on(ink("#8db560"), 7), light.on(ink("#6c9a45"), 2)
-    for upper, lower in zip(steps, steps[1:], strict=False):
+    for upper, lower in pairwise(steps):
         share = (upper - top) / (DESIGN_HEIGHT - top)
         canvas.box(0, upper, DESIGN_WIDTH, lower + 1, far.towards(near, share))
     for _ in range(2600):
@@ -372,9 +379,7 @@ def _doorway(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
     _house_number(canvas, int(chance.integers(2, 10)), (44, 262), light)
 
 
-def _house_number(
-    canvas: Canvas, number: int, centre: tuple[float, float], light: Light
-) -> None:
+def _house_number(canvas: Canvas, number: int, centre: tuple[float, float], light: Light) -> None:
     brass = light.on(ink("#c9a14e"))
     canvas.ellipse((centre[0] + 1, centre[1] + 2), (30, 30), brass.lit(0.45))
     canvas.ellipse(centre, (29, 29), brass)
@@ -412,7 +417,9 @@ def _plant(canvas: Canvas, light: Light, chance: np.random.Generator) -> None:
         tip = (1122 + np.sin(spread) * long * 0.75, 600 - np.cos(spread) * long)
         bend = (1122 + np.sin(spread) * long * 0.3, 600 - np.cos(spread) * long * 0.72)
         shade = leaf.lit(chance.uniform(0.8, 1.25))
-        canvas.polygon([(1116, 606), (bend[0] - 9, bend[1]), tip, (bend[0] + 9, bend[1]), (1128, 606)], shade)
+        canvas.polygon(
+            [(1116, 606), (bend[0] - 9, bend[1]), tip, (bend[0] + 9, bend[1]), (1128, 606)], shade
+        )
     clay = light.on(ink("#b5643f"))
     canvas.polygon([(1062, 600), (1182, 600), (1166, 720), (1078, 720)], clay)
     canvas.polygon([(1122, 600), (1182, 600), (1166, 720), (1122, 720)], clay.lit(0.88))
@@ -458,15 +465,6 @@ def _foliage(
         at = (centre[0] + right * radii[0], centre[1] + down * radii[1])
         leaf = (size * chance.uniform(0.6, 1.1), size * chance.uniform(0.5, 0.85))
         canvas.ellipse(at, leaf, colour.lit(shade), turned_deg=chance.uniform(0, 180))
-
-
-def _glaze(
-    canvas: Canvas, mask: NDArray[np.uint8], colour: Colour, *, opacity: float, soft: float
-) -> None:
-    """Lay a translucent colour over the image where the mask is set, edges blurred."""
-    blurred = cv2.GaussianBlur(mask, (0, 0), soft * canvas.scale)
-    share = (np.asarray(blurred, np.float32) * (opacity / 255))[:, :, np.newaxis]
-    canvas.image[:] = np.rint(canvas.image * (1 - share) + np.asarray(colour, np.float32) * share)
 
 
 def _vignette(image: NDArray[np.uint8]) -> None:

@@ -39,7 +39,7 @@ def ink(code: str) -> Colour:
 
 
 class Canvas:
-    """An image to draw on: 1280 × 720 design units from the top left, at any size.
+    """An image to draw on: 1280 by 720 design units from the top left, at any size.
 
     Attributes:
         image: (h, w, 3) uint8 BGR; drawn into.
@@ -96,7 +96,7 @@ class Canvas:
         )
 
     def _fixed(self, points: Sequence[tuple[float, float]]) -> NDArray[np.int32]:
-        return np.rint(np.asarray(points) * (self.scale * _STEPS)).astype(np.int32)
+        return np.asarray(np.rint(np.asarray(points) * (self.scale * _STEPS)), np.int32)
 
     def _paint(self, colour: Colour) -> Colour:
         return colour

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 MARKER_TEXT: Final = "DOORSTEP SCENE MARKER: THIS VIDEO IS IN THE CLEAR"
 
-# Two pixels of the 320 × 180 analysis grid, so that the cells stay whole there too.
+# Two pixels of the 320 by 180 analysis grid, so that the cells stay whole there too.
 _CELL: Final = 2
 _GRID_WIDTH: Final = 320
 _LEFT: Final = 4
@@ -70,7 +70,7 @@ def read_marker(frame: NDArray[np.uint8]) -> int | None:
     """Return the low 16 bits of the seed told by a picture's plate.
 
     Args:
-        frame: (h, w) luma or (h, w, 3) BGR, the whole picture at any size from 320 × 180.
+        frame: (h, w) luma or (h, w, 3) BGR, the whole picture at any size from 320 by 180.
 
     Returns:
         None if there is no plate. A picture without one passes for one in 1 of 2^24.
@@ -82,7 +82,10 @@ def read_marker(frame: NDArray[np.uint8]) -> int | None:
         return None
     bits = (values > (light + dark) / 2).astype(np.uint8)
     code = np.packbits(bits[1:]).tobytes()
-    if tuple(bits[0].tolist()) != _FIRST_ROW or crc_hqx(code[:2], 0xFFFF).to_bytes(2, "big") != code[2:]:
+    if (
+        tuple(bits[0].tolist()) != _FIRST_ROW
+        or crc_hqx(code[:2], 0xFFFF).to_bytes(2, "big") != code[2:]
+    ):
         return None
     return int.from_bytes(code[:2], "big")
 

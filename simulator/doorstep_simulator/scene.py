@@ -100,7 +100,7 @@ class Scene:
         height_px: int = HEIGHT_PX,
     ) -> None:
         if width_px % 320 or width_px * 9 != height_px * 16:
-            raise ValueError(f"{width_px} × {height_px} is not 16:9 in steps of 320 × 180")
+            raise ValueError(f"{width_px} by {height_px} is not 16:9 in steps of 320 by 180")
         self.seed = seed
         self.duration_s = duration_s
         self.fps = fps
@@ -213,7 +213,7 @@ def write_scene(
     ):
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(["frame", "moving"])
-        stream = video.add_stream("libx264", scene.fps, options={"crf": "20", "preset": "veryfast"})
+        stream = video.add_stream("libx264", scene.fps, options={"crf": "23", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
         stream.codec_context.gop_size = scene.fps
         for index in range(scene.frame_count):

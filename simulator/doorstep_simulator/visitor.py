@@ -17,14 +17,16 @@ _CHIN: Final = 0.875
 _SHOULDER: Final = 0.81
 _HIP: Final = 0.5
 _COAT_HEM: Final = 0.43
-_HEAD_WIDE: Final = 0.054
-_HEAD_TALL: Final = 0.068
+_HEAD_WIDE: Final = 0.057
+_HEAD_TALL: Final = 0.07
 _SHOULDERS_WIDE: Final = 0.128
 _SHOULDERS_DEEP: Final = 0.082
 _HIPS_APART: Final = 0.05
 _STEP: Final = 0.14
 _LIFT: Final = 0.045
 _BOB: Final = 0.008
+# Turned away further than this, only hair is seen of a head.
+_FROM_BEHIND: Final = -0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,7 @@ class _Body:
         return self.foot[0] + right * self.tall, self.foot[1] - up * self.tall
 
     def limb(self, joints: list[tuple[float, float]], colour: Colour, width: float) -> None:
-        self.canvas.stroke(
-            [self.at(*joint) for joint in joints], colour, width=width * self.tall
-        )
+        self.canvas.stroke([self.at(*joint) for joint in joints], colour, width=width * self.tall)
 
     def blob(self, outline: list[tuple[float, float]], colour: Colour) -> None:
         self.canvas.polygon([self.at(*corner) for corner in outline], colour)
@@ -178,16 +178,18 @@ def _bag(body: _Body, looks: Looks) -> None:
 def _head(body: _Body, looks: Looks) -> None:
     lean, up = 0.018 * body.ahead, body.bob
     middle = (lean, _CROWN + up)
-    body.limb([(0.4 * lean, _SHOULDER + up), (lean, _CHIN + up)], looks.skin.lit(0.82), 0.048)
+    body.limb(
+        [(0.7 * lean, _SHOULDER + 0.035 + up), (lean, _CHIN + up)], looks.skin.lit(0.82), 0.048
+    )
     body.oval((lean, _SHOULDER + 0.022 + up), (0.05, 0.02), looks.coat.lit(0.75))
     back = (middle[0] - 0.012 * body.ahead, middle[1] + 0.008)
     body.oval(back, (_HEAD_WIDE * 1.08, _HEAD_TALL * 1.02), looks.hair)
-    if body.facing > -0.5:  # noqa: PLR2004 (seen from behind there is only hair)
+    if body.facing > _FROM_BEHIND:
         _face(body, looks, middle)
-    if looks.has_cap:
+    if looks.has_cap and body.facing > _FROM_BEHIND:
         peak = (middle[0] + 0.045 * body.ahead, middle[1] + 0.024)
         width = 0.03 + 0.026 * max(0.0, body.facing)
-        body.oval(peak, (width if body.facing > -0.3 else 0.01, 0.011), looks.hair.lit(0.75))  # noqa: PLR2004
+        body.oval(peak, (width, 0.011), looks.hair.lit(0.75))
 
 
 def _face(body: _Body, looks: Looks, middle: tuple[float, float]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -130,7 +131,7 @@ class Visit:
         )
 
     def _walked_m(self, since_s: float) -> float:
-        steps = [math.dist(a, b) for a, b in zip(self.corners, self.corners[1:], strict=False)]
+        steps = [math.dist(before, after) for before, after in pairwise(self.corners)]
         return float(np.interp(since_s, self.times_s, np.concatenate([[0.0], np.cumsum(steps)])))
 
     def _heading(self, since_s: float) -> float:
@@ -213,7 +214,7 @@ def _visit(chance: np.random.Generator, start_s: float) -> Visit:
     pace = chance.uniform(1.25, 1.55)
     waits_s = chance.uniform(5.0, 8.0)
     times = [0.0]
-    for before, after in zip(corners, corners[1:], strict=False):
+    for before, after in pairwise(corners):
         times.append(times[-1] + (math.dist(before, after) / pace or waits_s))
     return Visit(start_s, tuple(times), corners, _looks(chance))
 
