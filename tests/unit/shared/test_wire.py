@@ -1,0 +1,112 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.ids import draw_clip_id, draw_event_id
+from doorstep_shared.signing import Kind, sign
+from doorstep_shared.wire import (
+    MAX_ANNOUNCEMENT_BYTES,
+    Ack,
+    Alert,
+    Announcement,
+    Body,
+    CameraState,
+    Envelopes,
+    Event,
+    Health,
+    Hello,
+    RefusedClip,
+    StatementHead,
+    Statements,
+    Status,
+    decode_body,
+)
+from tests.people import FRONT_DOOR, NOW_MS, first_head, random_from
+
+BOOT = "0123456789abcdef" * 2
+EVENT = draw_event_id(NOW_MS, random_from("event"))
+CLIP = draw_clip_id(NOW_MS, random_from("clip"))
+SIGNED = sign(Kind.MANIFEST, {"a": 1}, FRONT_DOOR.sign)
+
+EXAMPLES: list[Body] = [
+    Hello(
+        boot=BOOT,
+        connections=1,
+        agent="doorstep 0.1",
+        statement=StatementHead(seq=0, sha256=first_head().root),
+    ),
+    Event(event=EVENT, at=NOW_MS, clock_synced=True, alert=Alert.NOW),
+    Announcement(manifest=SIGNED, envelopes=Envelopes(file=b"age", thumb=b"t", details=None)),
+    Health(
+        boot=BOOT,
+        at=NOW_MS,
+        clock_synced=False,
+        uptime_s=1,
+        camera=CameraState.WATCHING,
+        waiting_events=0,
+        waiting_clips=1,
+        waiting_bytes=2,
+        dropped_clips=3,
+        disk_free_bytes=4,
+    ),
+    Status(boot=BOOT, connections=2, online=False),
+    Ack(
+        events=(EVENT,),
+        announced=(CLIP,),
+        refused=(RefusedClip(clip=CLIP, reason="no"),),
+        receipts=(SIGNED,),
+    ),
+    Statements(statements=(first_head().signed,)),
+]
+
+
+@pytest.mark.parametrize("body", EXAMPLES, ids=lambda b: type(b).__name__)
+def test_a_body_comes_back_from_its_bytes(body: Body) -> None:
+    assert decode_body(type(body), body.encode()) == body
+
+
+@pytest.mark.parametrize("body", EXAMPLES, ids=lambda b: type(b).__name__)
+def test_an_unknown_field_is_passed_over(body: Body) -> None:
+    later = json.loads(body.encode()) | {"invented_later": {"x": [1.5]}}
+    assert decode_body(type(body), json.dumps(later).encode()) == body
+
+
+@pytest.mark.parametrize("body", EXAMPLES, ids=lambda b: type(b).__name__)
+def test_another_version_is_refused(body: Body) -> None:
+    with pytest.raises(BadMessageError):
+        decode_body(type(body), json.dumps(json.loads(body.encode()) | {"v": 2}).encode())
+
+
+def test_a_message_that_is_too_long_is_refused_unread() -> None:
+    with pytest.raises(BadMessageError, match="too many"):
+        decode_body(Announcement, bytes(MAX_ANNOUNCEMENT_BYTES + 1), limit_bytes=8192)
+
+
+junk: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(EXAMPLES), st.data(), junk)
+def test_a_field_of_another_kind_is_refused_or_means_the_same_kind(
+    body: Body, data: st.DataObject, value: object
+) -> None:
+    fields = json.loads(body.encode())
+    fields[data.draw(st.sampled_from(sorted(fields)))] = value
+    try:
+        again = decode_body(type(body), json.dumps(fields).encode())
+    except BadMessageError:
+        return
+    assert decode_body(type(body), again.encode()) == again
+
+
+@given(st.binary(max_size=100))
+def test_noise_is_refused(noise: bytes) -> None:
+    with pytest.raises(BadMessageError):
+        decode_body(Event, noise)
