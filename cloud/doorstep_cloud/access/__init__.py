@@ -1,0 +1,1 @@
+"""Who may do what: one pure rule table, the only way to content."""

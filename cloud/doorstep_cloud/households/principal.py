@@ -1,0 +1,154 @@
+"""Who asks, and may they: what every route of the service begins with.
+
+A route names `ActorDep`, `DatabasesDep` and `NowDep` among its parameters, opens
+a unit, and calls `authorize` in it before it reads anything.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
+
+from doorstep_cloud.access.policy import (
+    Action,
+    Actor,
+    Anonymous,
+    Denial,
+    DeviceActor,
+    Facts,
+    Member,
+    Resource,
+    Scope,
+    TokenHolder,
+    decide,
+)
+from doorstep_cloud.households import codes
+from doorstep_cloud.households.tables import MemberRow, SessionRow, TokenRow
+from doorstep_cloud.store.databases import Databases, Unit
+from doorstep_cloud.store.errors import NotAllowedError, NotFoundError, NotSignedInError
+from doorstep_shared.errors import RefusedError
+from doorstep_shared.ids import HouseholdId, MemberId
+from doorstep_shared.statements import Role
+
+Clock = Callable[[], int]
+"""Returns Unix milliseconds."""
+
+_BEARER: Final = HTTPBearer(
+    auto_error=False,
+    scheme_name="session or token",
+    description="`dst_ses_…` from `POST /v1/sessions`, or a token `dst_pat_…` with the scope.",
+)
+
+
+def now_ms() -> int:
+    """Return the service's wall clock in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def databases(request: Request) -> Databases:
+    """Return the databases this app was composed with."""
+    found = request.app.state.databases
+    if not isinstance(found, Databases):
+        raise TypeError("the app was composed without databases")
+    return found
+
+
+def current_time(request: Request) -> int:
+    """Return the time by the app's clock, Unix milliseconds."""
+    clock: Clock = request.app.state.clock
+    return clock()
+
+
+DatabasesDep = Annotated[Databases, Depends(databases)]
+NowDep = Annotated[int, Depends(current_time)]
+
+
+def current_actor(
+    databases: DatabasesDep,
+    now: NowDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+) -> Actor:
+    """Return who sent this request; a code that is unknown or has ended is nobody's."""
+    if credentials is None:
+        return Anonymous()
+    with databases.read() as unit:
+        return actor_of_code(unit, credentials.credentials, now)
+
+
+ActorDep = Annotated[Actor, Depends(current_actor)]
+
+
+def actor_of_code(unit: Unit, code: str, now: int) -> Actor:
+    """Return whose session or token ``code`` is, Anonymous if nobody's."""
+    if codes.is_well_formed(codes.SESSION, code, checked=False):
+        return _session_holder(unit, code, now)
+    if codes.is_well_formed(codes.TOKEN, code, checked=True):
+        return _token_holder(unit, code, now)
+    return Anonymous()
+
+
+def household_of(actor: Actor) -> Resource:
+    """Return the actor's own household, for what is asked without naming one."""
+    return Resource(None if isinstance(actor, Anonymous) else actor.household)
+
+
+def authorize(unit: Unit, actor: Actor, action: Action, resource: Resource, now: int) -> None:
+    """Return if `decide` allows it, by what the database knows in this very unit.
+
+    Raises:
+        NotSignedInError: Nobody known asks.
+        NotFoundError: There is no such thing in the actor's household.
+        NotAllowedError: Their role or scope does not reach so far.
+    """
+    decision = decide(actor, action, resource, _facts(unit, actor), now)
+    if decision.denial is not None:
+        raise _refusal(decision.denial, "; ".join(decision.reasons))
+
+
+def _facts(unit: Unit, actor: Actor) -> Facts:
+    if isinstance(actor, Anonymous | DeviceActor):
+        return Facts(role=None)
+    role = unit.main.scalar(
+        select(MemberRow.role).where(
+            MemberRow.household == actor.household, MemberRow.id == actor.member
+        )
+    )
+    return Facts(role=None if role is None else Role(role))
+
+
+def _refusal(denial: Denial, reason: str) -> RefusedError:
+    if denial is Denial.NOT_SIGNED_IN:
+        return NotSignedInError(reason, do="doorstep status        (signs in again when needed)")
+    if denial is Denial.NOT_FOUND:
+        return NotFoundError(reason)
+    return NotAllowedError(reason, do="Ask an owner of this household.")
+
+
+def _session_holder(unit: Unit, code: str, now: int) -> Actor:
+    row = unit.main.scalar(
+        select(SessionRow).where(SessionRow.code_sha256 == codes.hash_code(code))
+    )
+    if row is None or now >= row.expires_at:
+        return Anonymous()
+    return Member(
+        household=HouseholdId(row.household),
+        member=MemberId(row.member),
+        session=row.id,
+        ends_at=row.expires_at,
+    )
+
+
+def _token_holder(unit: Unit, code: str, now: int) -> Actor:
+    row = unit.main.scalar(select(TokenRow).where(TokenRow.code_sha256 == codes.hash_code(code)))
+    if row is None or now >= row.expires_at:
+        return Anonymous()
+    return TokenHolder(
+        household=HouseholdId(row.household),
+        member=MemberId(row.member),
+        token=row.id,
+        scopes=frozenset(Scope(scope) for scope in row.scopes.split()),
+        ends_at=row.expires_at,
+    )

@@ -1,0 +1,165 @@
+"""What is kept of a household: its chain, its people, their ways in, its keyring.
+
+Codes are kept as SHA-256 only. Times are Unix milliseconds.
+"""
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from doorstep_cloud.store.base import MainBase, VaultBase
+
+
+class HouseholdRow(MainBase):
+    """A household: known by its root, the hash of the first statement's body."""
+
+    __tablename__ = "household"
+    __table_args__ = (
+        CheckConstraint("length(id) = 26", name="id_length"),
+        CheckConstraint("length(root) = 32", name="root_length"),
+        UniqueConstraint("root"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    root: Mapped[bytes]
+    created_at: Mapped[int]
+
+
+class StatementRow(MainBase):
+    """One statement of a chain, with the bytes it came in.
+
+    Attributes:
+        body_sha256: SHA-256 of the body, the name a successor gives it.
+        signed: The container as JSON bytes.
+        has_keyring: The vault holds keyring files that came with it.
+    """
+
+    __tablename__ = "statement"
+    __table_args__ = (
+        CheckConstraint("seq >= 0", name="seq_from_zero"),
+        CheckConstraint("length(body_sha256) = 32", name="hash_length"),
+        UniqueConstraint("body_sha256"),
+    )
+
+    household: Mapped[str] = mapped_column(ForeignKey("household.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    body_sha256: Mapped[bytes]
+    signed: Mapped[bytes]
+    has_keyring: Mapped[bool]
+    received_at: Mapped[int]
+
+
+class MemberRow(MainBase):
+    """A person the statement in force lists. Leaving the roster deletes the row.
+
+    Attributes:
+        sign_key: Raw Ed25519 public key.
+        sign_key_id: Its SHA-256, the name under which its holder signs in.
+    """
+
+    __tablename__ = "member"
+    __table_args__ = (
+        CheckConstraint("role in ('owner', 'viewer')", name="role_known"),
+        CheckConstraint("length(sign_key) = 32", name="key_length"),
+        UniqueConstraint("sign_key_id"),
+    )
+
+    household: Mapped[str] = mapped_column(ForeignKey("household.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    sign_key: Mapped[bytes]
+    sign_key_id: Mapped[bytes]
+
+
+class InviteRow(MainBase):
+    """A single-use invitation to found a household."""
+
+    __tablename__ = "invite"
+
+    code_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+    used_at: Mapped[int | None]
+
+
+class ChallengeRow(MainBase):
+    """A nonce that one sign-in may use; the row goes when it is used."""
+
+    __tablename__ = "sign_in_challenge"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    nonce: Mapped[bytes] = mapped_column(primary_key=True)
+    expires_at: Mapped[int]
+
+
+class SessionRow(MainBase):
+    """A member signed in. It goes with the member.
+
+    Attributes:
+        signed_at: When the client says it signed, by the client's clock.
+    """
+
+    __tablename__ = "session"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["household", "member"], ["member.household", "member.id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("code_sha256"),
+        Index(None, "household", "member"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code_sha256: Mapped[bytes]
+    household: Mapped[str]
+    member: Mapped[str]
+    signed_at: Mapped[int]
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+
+
+class TokenRow(MainBase):
+    """A member's token for a program. It goes with the member.
+
+    Attributes:
+        scopes: Their names, sorted, a space between.
+    """
+
+    __tablename__ = "token"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["household", "member"], ["member.household", "member.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("length(name) between 1 and 64", name="name_length"),
+        UniqueConstraint("code_sha256"),
+        Index(None, "household", "member"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    code_sha256: Mapped[bytes]
+    household: Mapped[str]
+    member: Mapped[str]
+    name: Mapped[str]
+    scopes: Mapped[str]
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+
+
+class KeyringRow(VaultBase):
+    """One holder's keyring file, under the statement it came with.
+
+    It is written before that statement and served only through it, so a file
+    whose statement never arrived is never seen.
+
+    Attributes:
+        statement_sha256: Hash of that statement's body.
+        holder: A member's id, or ``recovery``.
+        file: An age file that only its holder can open.
+    """
+
+    __tablename__ = "keyring"
+    __table_args__ = (CheckConstraint("length(statement_sha256) = 32", name="hash_length"),)
+
+    statement_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    holder: Mapped[str] = mapped_column(primary_key=True)
+    household: Mapped[str]
+    file: Mapped[bytes]
+    written_at: Mapped[int]
