@@ -74,13 +74,14 @@ def install(name: str, *extras: str) -> set[str]:
 
 def licence(name: str) -> str:
     """Return every word the distribution says about its licence."""
-    metadata = distribution(name).metadata
-    classifiers = [
-        line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")
-    ]
-    # Some put the whole text there: its first line names it.
-    first_line = (metadata["License"] or "").strip().split("\n")[0]
-    return " / ".join([metadata["License-Expression"] or "", first_line, *classifiers]).strip()
+    fields = {
+        field: distribution(name).metadata.get_all(field) or []
+        for field in ("License-Expression", "License", "Classifier")
+    }
+    # Some put the whole text into the field: its first line names it.
+    fields["License"] = [text.strip().split("\n")[0] for text in fields["License"]]
+    fields["Classifier"] = [line for line in fields["Classifier"] if line.startswith("License ::")]
+    return " / ".join(line for lines in fields.values() for line in lines)
 
 
 def test_the_base_is_keys_canonical_json_and_models() -> None:
