@@ -1,10 +1,10 @@
-"""Where events rest in the main database.
+"""Where events rest in the main database. Times are Unix milliseconds.
 
-Times are Unix milliseconds. An event belongs to the doorbell that sent it: two
-doorbells that draw the same id have two events.
+An event belongs to the doorbell that sent it: two doorbells that draw the same
+id have two events.
 """
 
-from sqlalchemy import Index
+from sqlalchemy import CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from doorstep_cloud.store.base import MainBase
@@ -14,22 +14,26 @@ class EventRow(MainBase):
     """A ring or a motion, as its doorbell told it.
 
     Attributes:
-        at_ms: When it happened, by the doorbell's clock.
-        received_at_ms: When the service took it, by the service's clock; what lists are sorted by.
+        at: When it happened, by the doorbell's clock.
+        received_at: When the service took it, by the service's clock; what lists are sorted by.
     """
 
     __tablename__ = "event"
-    # Newest first, of one household, with the id to break ties: the order of every list.
-    __table_args__ = (Index(None, "household", "received_at_ms", "event"),)
+    __table_args__ = (
+        CheckConstraint("kind in ('ring', 'motion')", name="kind_known"),
+        CheckConstraint("alert in ('now', 'digest', 'none')", name="alert_known"),
+        # Newest first, of one household, with the id to break ties: the order of every list.
+        Index(None, "household", "received_at", "id"),
+    )
 
     device: Mapped[str] = mapped_column(primary_key=True)
-    event: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
     household: Mapped[str]
     kind: Mapped[str]
     alert: Mapped[str]
-    at_ms: Mapped[int]
+    at: Mapped[int]
     clock_synced: Mapped[bool]
-    received_at_ms: Mapped[int]
+    received_at: Mapped[int]
 
 
 class ClipEventRow(MainBase):
