@@ -36,7 +36,7 @@ ADDS = {
     | HTTP_CLIENT
     | SERVICE
     | {"av", "colorzero", "gpiozero", "numpy", "opencv-python-headless", "setuptools"},
-    "client": COMMAND_LINE | HTTP_CLIENT,
+    "client": COMMAND_LINE | HTTP_CLIENT | {"httpx-sse"},
     "cloud": COMMAND_LINE
     | HTTP_CLIENT
     | SERVICE
