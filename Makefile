@@ -55,11 +55,11 @@ fix: deps ## Mend what the checkers can mend
 
 .PHONY: bench
 bench: deps ## Measure, side by side with a peer
-	@pytest -q -s tests/benchmarks
+	@pytest -q -s --timeout 0 tests/benchmarks
 
 .PHONY: soak
 soak: deps ## The long form of the trials that make test runs briefly
-	@pytest tests/soak
+	@pytest --timeout 0 tests/soak
 
 .PHONY: deps
 deps: .venv/ready ## Set up and nothing else: programs into .tools/, packages into .venv/
