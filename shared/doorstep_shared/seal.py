@@ -234,12 +234,17 @@ class PayloadWriter:
         self._unwritten = self._sealer.header
         self._held = b""
         self._index = 0
+        self._is_finished = False
 
     def write(self, data: bytes) -> bytes:
         """Return the payload bytes that ``data`` settles; may be empty.
 
         The newest 1 to 65536 bytes are held back: they may turn out to be the last.
+
+        Raises:
+            ValueError: The payload was finished.
         """
+        self._require_growing()
         held = memoryview(self._held + data if self._held else data)
         sealed = [self._unwritten]
         start = 0
@@ -251,8 +256,18 @@ class PayloadWriter:
         return b"".join(sealed)
 
     def finish(self) -> bytes:
-        """Return the rest of the payload; nothing may be written after it."""
+        """Return the rest of the payload; nothing may be written after it.
+
+        Raises:
+            ValueError: The payload was finished before.
+        """
+        self._require_growing()
+        self._is_finished = True
         return self._unwritten + self._seal(self._held, final=True)
+
+    def _require_growing(self) -> None:
+        if self._is_finished:
+            raise ValueError("this payload was finished before")
 
     def _seal(self, plaintext: bytes | memoryview, *, final: bool) -> bytes:
         chunk = self._sealer.seal_chunk(self._index, plaintext, final=final)
