@@ -273,7 +273,7 @@ def _check_form(statement: Statement) -> None:
         raise BrokenChainError("a household keeps at least one owner")
     if any(m.from_epoch > statement.epoch.n for m in statement.roster):
         raise BrokenChainError("a member may not wait for an epoch to come")
-    if not 0 <= statement.epoch.not_after - statement.at <= MAX_EPOCH_MS:
+    if statement.epoch.not_after - statement.at > MAX_EPOCH_MS:
         raise BrokenChainError("an epoch lasts at most 45 days from its statement")
 
 
@@ -292,8 +292,10 @@ def _check_epoch(before: Statement, after: Statement) -> None:
     if after.epoch.n not in {before.epoch.n, before.epoch.n + 1}:
         raise BrokenChainError("epochs follow one another")
     is_new = after.epoch.n > before.epoch.n
-    if is_new == (after.epoch.recipient == before.epoch.recipient):
-        raise BrokenChainError("a new epoch has a new key, and only a new epoch has")
+    if is_new and after.epoch.recipient == before.epoch.recipient:
+        raise BrokenChainError("a new epoch has a new key")
+    if not is_new and after.epoch != before.epoch:
+        raise BrokenChainError("an announced epoch keeps its key and its end")
     if {m.member for m in before.roster} <= {m.member for m in after.roster}:
         return
     if not is_new:
