@@ -21,7 +21,7 @@ from doorstep_shared.transfer.ranges import NOTHING, Ranges
 CHUNK_BYTES: Final = 128 * 1024
 MIN_CHUNK_BYTES: Final = 32 * 1024
 MAX_WINDOW: Final = 16
-MAX_IN_FLIGHT_BYTES: Final = 2 * 1024 * 1024
+MAX_IN_FLIGHT_BYTES: Final = MAX_WINDOW * CHUNK_BYTES
 MAX_RETRY_AFTER_MS: Final = 3_600_000
 # Alternate segments of the smallest chunk: no object can be held in more pieces.
 MAX_SPANS: Final = MAX_PAYLOAD_BYTES // MIN_CHUNK_BYTES // 2
@@ -106,7 +106,8 @@ class Reply:
 
 
 _Chunk = Annotated[int, Field(ge=MIN_CHUNK_BYTES, le=CHUNK_BYTES, multiple_of=MIN_CHUNK_BYTES)]
-_Offset = Annotated[int, Field(ge=0, lt=MAX_PAYLOAD_BYTES)]
+# As many digits as a topic carries: a refusal names the offset it refuses.
+_Offset = Annotated[int, Field(ge=0, le=99_999_999)]
 _End = Annotated[int, Field(ge=0, le=MAX_PAYLOAD_BYTES)]
 
 
@@ -127,7 +128,7 @@ class _ReplyBody(BaseModel):
     offset: _Offset | None = None
     code: Code
     reason: Annotated[str, Field(pattern="^[a-z0-9_]{0,40}$")] = ""
-    have: Annotated[tuple[tuple[_Offset, _End], ...], Field(max_length=MAX_SPANS)] = ()
+    have: Annotated[tuple[tuple[_End, _End], ...], Field(max_length=MAX_SPANS)] = ()
     upto: _End = 0
     credit: Annotated[int, Field(ge=0, le=MAX_WINDOW)] = 0
     chunk: _Chunk = CHUNK_BYTES

@@ -211,13 +211,9 @@ class Receiver:
             return self._answer_segment(offset, Code.MISSING, Reason.INIT_FIRST)
         if self._state is ReceiverState.QUARANTINED:
             return self._answer_segment(offset, Code.NEVER, Reason.QUARANTINED)
-        if not 0 <= offset < self._length or offset % self._spool.chunk:
-            return self._answer_segment(offset, Code.NEVER, Reason.BAD_OFFSET)
-        if length != min(self._spool.chunk, self._length - offset):
-            return self._answer_segment(offset, Code.NEVER, Reason.BAD_LENGTH)
-        if self.have.covers(offset, offset + length):
+        if self._state is ReceiverState.COMMITTED:
             return self._answer_segment(offset, Code.OK)
-        return self._write(offset, length)
+        return self._take(offset, length)
 
     def written(self, write: WriteSegment) -> ReceiverActions:
         """Count a segment as held and say so: its bytes and its record are written."""
@@ -291,6 +287,15 @@ class Receiver:
         if not expires or now_us - self._active_us < IDLE_US:
             return ()
         return self._forget(ReceiverCause.EXPIRED)
+
+    def _take(self, offset: int, length: int) -> ReceiverActions:
+        if not 0 <= offset < self._length or offset % self._spool.chunk:
+            return self._answer_segment(offset, Code.NEVER, Reason.BAD_OFFSET)
+        if length != min(self._spool.chunk, self._length - offset):
+            return self._answer_segment(offset, Code.NEVER, Reason.BAD_LENGTH)
+        if self.have.covers(offset, offset + length):
+            return self._answer_segment(offset, Code.OK)
+        return self._write(offset, length)
 
     def _write(self, offset: int, length: int) -> ReceiverActions:
         if offset in self._writing:

@@ -17,7 +17,6 @@ from typing import Final, TypeAlias
 from doorstep_shared.manifest import PayloadFacts
 from doorstep_shared.transfer.messages import (
     CHUNK_BYTES,
-    MAX_IN_FLIGHT_BYTES,
     Code,
     Reason,
     Reply,
@@ -33,8 +32,6 @@ MAX_DOUBLINGS: Final = 3
 QUICK_RETRIES: Final = 3
 PAUSE_US: Final = 1_000_000
 MAX_PAUSE_US: Final = 60_000_000
-# One refused segment may be an echo of a life before a restart; three in a row are meant.
-MAX_REFUSALS: Final = 3
 
 
 class SenderState(StrEnum):
@@ -90,7 +87,6 @@ SENDER_TRANSITIONS: Final = _transitions()
 
 _WAITING: Final = (SenderState.INIT, SenderState.SENDING, SenderState.FIN)
 _ONLINE: Final = (*_WAITING, SenderState.PAUSED)
-_FINAL_CODES: Final = (Code.NEVER, Code.NOT_ALLOWED, Code.MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +164,6 @@ class Sender:
         self._window = Window()
         self._srtt_us = 0
         self._setbacks = 0
-        self._refusals = 0
         self._wake_us: int | None = None
 
     @property
@@ -180,6 +175,11 @@ class Sender:
     def wake_us(self) -> int | None:
         """Return when `tick` has something to do; None if only an event can help."""
         return self._wake_us
+
+    @property
+    def setbacks(self) -> int:
+        """Return how often it had to ask again since the last byte arrived, for logs."""
+        return self._setbacks
 
     @property
     def in_flight_bytes(self) -> int:
@@ -270,19 +270,12 @@ class Sender:
             return self._continue(now_us)
         if offset not in self._left_us:
             return ()
-        if reply.code in _FINAL_CODES:
-            return self._segment_refused(reply, now_us)
         if reply.code is Code.AGAIN and self._is_quick(reply):
             self._setbacks += 1
             self._credit = reply.credit
             del self._left_us[offset]
             return self._continue(now_us)
-        return self._set_back(reply, now_us)
-
-    def _segment_refused(self, reply: Reply, now_us: int) -> SenderActions:
-        self._refusals += 1
-        if self._refusals >= MAX_REFUSALS:
-            return self._give_up(reply)
+        # A refusal too: it may answer a segment cut to an older grant. An init tells.
         return self._set_back(reply, now_us)
 
     def _set_back(self, reply: Reply, now_us: int) -> SenderActions:
@@ -320,8 +313,7 @@ class Sender:
 
     def _wanted(self) -> list[int]:
         """Return the lowest offsets to send now, as many as the window has room for."""
-        by_bytes = MAX_IN_FLIGHT_BYTES // self._chunk
-        room = min(self._window.size, self._credit, by_bytes) - len(self._left_us)
+        room = min(self._window.size, self._credit) - len(self._left_us)
         wanted: list[int] = []
         offset = self._have.upto // self._chunk * self._chunk
         while len(wanted) < room and offset < self._length:
@@ -348,7 +340,7 @@ class Sender:
     def _learn(self, have: Ranges) -> None:
         """Take over what the receiver holds; more than before ends a row of setbacks."""
         if have.size > self._have.size:
-            self._setbacks = self._refusals = 0
+            self._setbacks = 0
         self._have = have
         for offset in [*self._left_us]:
             if have.covers(offset, offset + self._size_of(offset)):
