@@ -1,7 +1,6 @@
 """Where clips rest: what is known of them in main, what opens them in vault.
 
-Times are Unix milliseconds. A row in main without its envelopes in vault is a
-deleted clip.
+A row in main without its envelopes in vault is a deleted clip.
 """
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index
@@ -17,12 +16,12 @@ class ClipRow(MainBase):
         manifest: The signed container as it came; the other columns repeat what lists need.
         manifest_sha256: Of the manifest's body.
         seq: Counts the doorbell's clips from 1.
-        started_at: When its first frame was taken, by the doorbell's clock; what lists are
+        started_at_ms: When its first frame was taken, by the doorbell's clock; what lists are
             sorted by, since a backlog arrives in any order.
         part: Counts the parts of a long event from 1.
-        announced_at: When the service took the manifest, by its own clock.
-        stored_at: When the last object of the manifest was stored; None before.
-        deleted_at: Set on a tombstone, which only says that the clip was here.
+        announced_at_ms: When the service took the manifest, by its own clock.
+        stored_at_ms: When the last object of the manifest was stored; None before.
+        deleted_at_ms: Set on a tombstone, which only says that the clip was here.
     """
 
     __tablename__ = "clip"
@@ -30,7 +29,7 @@ class ClipRow(MainBase):
         CheckConstraint("kind in ('ring', 'motion')", name="kind_known"),
         CheckConstraint("length(manifest_sha256) = 32", name="hash_length"),
         # Newest first, of one household, with the id to break ties: the order of every list.
-        Index(None, "household", "started_at", "id"),
+        Index(None, "household", "started_at_ms", "id"),
         Index(None, "device", "seq"),
     )
 
@@ -42,16 +41,16 @@ class ClipRow(MainBase):
     manifest_sha256: Mapped[bytes]
     seq: Mapped[int]
     epoch: Mapped[int]
-    started_at: Mapped[int]
-    ended_at: Mapped[int]
+    started_at_ms: Mapped[int]
+    ended_at_ms: Mapped[int]
     pre_roll_ms: Mapped[int]
     part: Mapped[int]
     is_last: Mapped[bool]
     is_truncated: Mapped[bool]
     clock_synced: Mapped[bool]
-    announced_at: Mapped[int]
-    stored_at: Mapped[int | None]
-    deleted_at: Mapped[int | None]
+    announced_at_ms: Mapped[int]
+    stored_at_ms: Mapped[int | None]
+    deleted_at_ms: Mapped[int | None]
 
 
 class ClipObjectRow(MainBase):
@@ -60,7 +59,7 @@ class ClipObjectRow(MainBase):
     Attributes:
         length: Of the payload, bytes.
         sha256: Of the payload.
-        stored_at: When it had been stored and read back; None before.
+        stored_at_ms: When it had been stored and read back; None before.
         receipt: The signed container the doorbell was or will be sent; None before.
     """
 
@@ -68,7 +67,7 @@ class ClipObjectRow(MainBase):
     __table_args__ = (
         CheckConstraint("object in ('file', 'thumb', 'details')", name="object_known"),
         CheckConstraint("length(sha256) = 32", name="hash_length"),
-        CheckConstraint("(stored_at is null) = (receipt is null)", name="stored_has_receipt"),
+        CheckConstraint("(stored_at_ms is null) = (receipt is null)", name="stored_has_receipt"),
     )
 
     clip: Mapped[str] = mapped_column(ForeignKey("clip.id"), primary_key=True)
@@ -77,7 +76,7 @@ class ClipObjectRow(MainBase):
     sha256: Mapped[bytes]
     envelope_length: Mapped[int]
     envelope_sha256: Mapped[bytes]
-    stored_at: Mapped[int | None]
+    stored_at_ms: Mapped[int | None]
     receipt: Mapped[bytes | None]
 
 
@@ -85,7 +84,7 @@ class EnvelopeRow(VaultBase):
     """The age header of one object: it lets the household, and nobody else, open it.
 
     Attributes:
-        written_at: What a sweep of rows that never got their clip goes by.
+        written_at_ms: What a sweep of rows that never got their clip goes by.
     """
 
     __tablename__ = "clip_envelope"
@@ -93,4 +92,4 @@ class EnvelopeRow(VaultBase):
     clip: Mapped[str] = mapped_column(primary_key=True)
     object: Mapped[str] = mapped_column(primary_key=True)
     envelope: Mapped[bytes]
-    written_at: Mapped[int]
+    written_at_ms: Mapped[int]

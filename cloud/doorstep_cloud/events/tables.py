@@ -1,4 +1,4 @@
-"""Where events rest in the main database. Times are Unix milliseconds.
+"""Where events rest in the main database.
 
 An event belongs to the doorbell that sent it: two doorbells that draw the same
 id have two events.
@@ -14,8 +14,8 @@ class EventRow(MainBase):
     """A ring or a motion, as its doorbell told it.
 
     Attributes:
-        at: When it happened, by the doorbell's clock.
-        received_at: When the service took it, by the service's clock; what lists are sorted by.
+        at_ms: When it happened, by the doorbell's clock.
+        received_at_ms: When the service took it, by the service's clock; what lists are sorted by.
     """
 
     __tablename__ = "event"
@@ -23,7 +23,7 @@ class EventRow(MainBase):
         CheckConstraint("kind in ('ring', 'motion')", name="kind_known"),
         CheckConstraint("alert in ('now', 'digest', 'none')", name="alert_known"),
         # Newest first, of one household, with the id to break ties: the order of every list.
-        Index(None, "household", "received_at", "id"),
+        Index(None, "household", "received_at_ms", "id"),
     )
 
     device: Mapped[str] = mapped_column(primary_key=True)
@@ -31,9 +31,9 @@ class EventRow(MainBase):
     household: Mapped[str]
     kind: Mapped[str]
     alert: Mapped[str]
-    at: Mapped[int]
+    at_ms: Mapped[int]
     clock_synced: Mapped[bool]
-    received_at: Mapped[int]
+    received_at_ms: Mapped[int]
 
 
 class ClipEventRow(MainBase):

@@ -1,0 +1,138 @@
+"""Events: taken once, listed newest first. Nothing here ends a unit of work."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import ColumnElement, select, tuple_
+
+from doorstep_cloud.events.paging import ListQuery, Page, Place
+from doorstep_cloud.events.rules import EventItem
+from doorstep_cloud.events.tables import ClipEventRow, EventRow
+from doorstep_cloud.store.databases import Unit
+from doorstep_cloud.store.errors import ConflictError
+from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId
+from doorstep_shared.manifest import ClipKind
+from doorstep_shared.wire import Alert, Event
+
+RESUMED_ITEMS: Final = 500
+"""How many missed events a listener is told at most when it comes back."""
+
+
+def record_event(
+    unit: Unit, household: HouseholdId, device: DeviceId, kind: ClipKind, event: Event, *, now: int
+) -> EventItem | None:
+    """Take an event of a household's doorbell; None if it was taken before.
+
+    Args:
+        unit: A write unit.
+        household: The doorbell's, by its enrolment.
+        device: Who sent it, by the broker's word.
+        kind: What the topic said.
+        event: What the message said.
+        now: Unix milliseconds by the service's clock.
+
+    Raises:
+        ConflictError: This doorbell sent another event under the same id.
+    """
+    row = EventRow(
+        device=device,
+        id=event.event,
+        household=household,
+        kind=kind.value,
+        alert=event.alert.value,
+        at_ms=event.at,
+        clock_synced=event.clock_synced,
+        received_at_ms=now,
+    )
+    before = unit.main.get(EventRow, (device, event.event))
+    if before is None:
+        unit.main.add(row)
+        return _item(row, None)
+    if _told(before) != _told(row):
+        raise ConflictError("another event has this id already", safe="The first one is kept.")
+    return None
+
+
+def link_clip(unit: Unit, device: DeviceId, clip: ClipId, events: Iterable[EventId]) -> None:
+    """Keep which events a newly announced clip shows."""
+    unit.main.add_all(ClipEventRow(clip=clip, event=event, device=device) for event in events)
+
+
+def events_of_clips(unit: Unit, clips: Sequence[ClipId]) -> Mapping[ClipId, list[EventId]]:
+    """Return the ids of the events that each of ``clips`` shows, in order."""
+    query = select(ClipEventRow).where(ClipEventRow.clip.in_(clips)).order_by(ClipEventRow.event)
+    found: defaultdict[ClipId, list[EventId]] = defaultdict(list)
+    for row in unit.main.scalars(query):
+        found[ClipId(row.clip)].append(EventId(row.event))
+    return found
+
+
+def list_events(unit: Unit, household: HouseholdId, query: ListQuery) -> Page[EventItem]:
+    """Return one page of a household's events, the latest received first."""
+    conditions = query.conditions(
+        kind=EventRow.kind, device=EventRow.device, at=EventRow.received_at_ms, id_=EventRow.id
+    )
+    statement = (
+        select(EventRow)
+        .where(EventRow.household == household, *conditions)
+        .order_by(EventRow.received_at_ms.desc(), EventRow.id.desc())
+        .limit(query.limit + 1)
+    )
+    rows = unit.main.scalars(statement).all()
+    shown = rows[: query.limit]
+    last = shown[-1] if len(rows) > query.limit else None
+    place = None if last is None else Place(last.received_at_ms, last.id)
+    return Page(_items(unit, shown), place)
+
+
+def events_after(unit: Unit, household: HouseholdId, last: EventId) -> Sequence[EventItem]:
+    """Return what a listener missed after ``last``, oldest first; at most 500.
+
+    A listener whose last event is unknown here has missed nothing that can be told.
+    """
+    at = unit.main.scalar(
+        select(EventRow.received_at_ms)
+        .where(EventRow.household == household, EventRow.id == last)
+        .order_by(EventRow.received_at_ms.desc())
+    )
+    if at is None:
+        return ()
+    later: ColumnElement[bool] = tuple_(EventRow.received_at_ms, EventRow.id) > tuple_(at, last)
+    statement = (
+        select(EventRow)
+        .where(EventRow.household == household, later)
+        .order_by(EventRow.received_at_ms.desc(), EventRow.id.desc())
+        .limit(RESUMED_ITEMS)
+    )
+    return _items(unit, tuple(reversed(unit.main.scalars(statement).all())))
+
+
+def _items(unit: Unit, rows: Sequence[EventRow]) -> list[EventItem]:
+    keys = [(row.device, row.id) for row in rows]
+    statement = (
+        select(ClipEventRow)
+        .where(tuple_(ClipEventRow.device, ClipEventRow.event).in_(keys))
+        # Ids of clips sort by when they were begun; the first part comes last and stays.
+        .order_by(ClipEventRow.clip.desc())
+    )
+    clips = {(row.device, row.event): ClipId(row.clip) for row in unit.main.scalars(statement)}
+    return [_item(row, clips.get((row.device, row.id))) for row in rows]
+
+
+def _item(row: EventRow, clip: ClipId | None) -> EventItem:
+    return EventItem(
+        id=EventId(row.id),
+        kind=ClipKind(row.kind),
+        device=DeviceId(row.device),
+        at_ms=row.at_ms,
+        received_at_ms=row.received_at_ms,
+        clock_synced=row.clock_synced,
+        alert=Alert(row.alert),
+        clip=clip,
+    )
+
+
+def _told(row: EventRow) -> EventItem:
+    return replace(_item(row, None), received_at_ms=0)
