@@ -1,0 +1,27 @@
+"""What can go wrong between a person's computer and the service."""
+
+from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
+
+
+class ServiceUnreachableError(TryLaterError):
+    """The service did not answer, or asked for patience."""
+
+
+class SignedOutError(RefusedError):
+    """The service does not know this session any more."""
+
+
+class NotThereError(RefusedError):
+    """The service has no such thing, or not for this household."""
+
+
+class ConflictError(RefusedError):
+    """Somebody else changed the household first."""
+
+
+class NoHouseholdError(RefusedError):
+    """This computer belongs to no household yet."""
+
+
+class DamagedHomeError(BadMessageError):
+    """A file in the home folder is not what Doorstep wrote there."""

@@ -1,0 +1,294 @@
+"""This person's household: founded, verified, and grown by signed statements.
+
+The service stores the chain; this module believes it only link by link, from
+the root kept at home. What it changes, it signs here.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from doorstep_client.errors import ConflictError, SignedOutError
+from doorstep_client.home import Founding, Home, ServiceAccount, verify_chain
+from doorstep_client.service import Service
+from doorstep_shared.age_keys import Identity
+from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
+from doorstep_shared.encoding import from_base64url, to_base64url
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.ids import Random, draw_household_id, draw_member_id, parse_device_id
+from doorstep_shared.keyring import open_keyring, seal_keyrings
+from doorstep_shared.signing import Kind, Signed, decode_signed, sign
+from doorstep_shared.statements import (
+    MAX_EPOCH_MS,
+    Device,
+    Epoch,
+    Head,
+    Member,
+    Role,
+    Statement,
+    accept_root,
+    sign_statement,
+)
+
+# Another member's computer may add a statement between our reading and our writing.
+ATTEMPTS: Final = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The household's statements, verified from the root kept at home.
+
+    Attributes:
+        head: The statement in force.
+        statements: All of them, oldest first.
+    """
+
+    head: Head
+    statements: tuple[Statement, ...]
+
+
+def found(home: Home, url: str, invite: str, random: Random) -> ServiceAccount:
+    """Return the account of a new household, founded at ``url`` with ``invite``.
+
+    The keys and the first statement are stored before anything is sent: the
+    same command again, after an answer got lost, founds the same household.
+
+    Raises:
+        ServiceUnreachableError: Try again; nothing is lost.
+        RefusedError: The invitation is not, or no longer, good.
+    """
+    founding = home.founding() or _draw_founding(home, random)
+    statement = accept_root(founding.statement).statement
+    files = seal_keyrings(statement, {1: founding.epoch_key}, random)
+    with Service(url) as service:
+        service.post(
+            "/v1/households",
+            {
+                "invite": invite,
+                "statement": founding.statement.model_dump(mode="json"),
+                "keyring": {member: to_base64url(file) for member, file in files.items()},
+            },
+        )
+    account = ServiceAccount(
+        url=url.rstrip("/"),
+        household=statement.household,
+        member=statement.roster[0].member,
+        root=founding.statement.body_hash.hex(),
+    )
+    home.save_chain([founding.statement])
+    home.save_account(account)
+    with Household(home) as household:
+        household.epochs()  # the service gave back what we sealed: our own copy can go
+    home.forget_founding()
+    return account
+
+
+class Household:
+    """The household of one home folder, at its service; use it as a context manager."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.account = home.account()
+        self._service = Service(self.account.url, home.session())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._service.__exit__(kind, error, trace)
+
+    def ask(self, call: Callable[[Service], T]) -> T:
+        """Return what ``call`` returns, signed in: once again after signing in anew.
+
+        Raises:
+            SignedOutError: The service does not accept this person's key.
+        """
+        if self._service.token is not None:
+            try:
+                return call(self._service)
+            except SignedOutError:
+                self._service.token = None
+        self.sign_in()
+        return call(self._service)
+
+    def sign_in(self) -> None:
+        """Sign the service's challenge with this person's key and keep the session."""
+        key = self.home.keys().sign
+        nonce = self._service.post("/v1/sign-in/challenge", {})["server_nonce"]
+        body = {
+            "aud": self.account.url,
+            "client": to_base64url(key.public.key_id),
+            "server_nonce": nonce,
+            "at": now_ms(),
+        }
+        signed = sign(Kind.SIGN_IN, body, key)
+        answer = self._service.post("/v1/sessions", {"signed": signed.model_dump(mode="json")})
+        self.home.save_session(answer["token"])
+        self._service.token = answer["token"]
+
+    def chain(self) -> Chain:
+        """Return the household's chain up to the service's newest statement.
+
+        Raises:
+            ForkedChainError, BrokenChainError, WrongSignatureError: The
+                service shows another history than the one kept here.
+        """
+        known = list(self.home.chain())
+        path = "/v1/statements"
+        answer = self.ask(
+            lambda service: service.get(path, after=len(known) - 1 if known else None)
+        )
+        news = [_signed(item) for item in _items(answer, "statements")]
+        head, statements = verify_chain([*known, *news], bytes.fromhex(self.account.root))
+        if news:
+            self.home.save_chain([*known, *news])
+        return Chain(head, statements)
+
+    def epochs(self) -> dict[int, Identity]:
+        """Return the household's epoch keys, each checked against the chain.
+
+        Raises:
+            ForeignEpochError: The service put a key of its own there.
+        """
+        file = self.ask(lambda service: service.get_bytes("/v1/keyring.age"))
+        return open_keyring(file, self.home.keys().age, self.chain().statements)
+
+    def make_claim(self, random: Random) -> Claim:
+        """Return a new claim, known to the service by its id and kept at home."""
+        service = self.ask(lambda service: service.get("/v1/household"))
+        claim = Claim.draw(
+            random,
+            ca_sha256=from_base64url(service["ca_sha256"]),
+            root=bytes.fromhex(self.account.root),
+            url=self.account.url,
+        )
+        claim_id = to_base64url(claim.claim_id)
+        self.home.save_claim(claim_id, str(claim))
+        self.ask(lambda service: service.post("/v1/claims", {"claim_id": claim_id}))
+        return claim
+
+    def pending_claims(self) -> list[Claim]:
+        """Return the claims made here that no doorbell was listed for yet."""
+        return [parse_claim(text) for text in self.home.claims().values()]
+
+    def answer_to(self, claim: Claim) -> Device | None:
+        """Return the doorbell that answered ``claim``, its keys vouched for; None before.
+
+        Raises:
+            WrongBindingError: Somebody without the claim's secret answered.
+            BadMessageError: The answer is not one.
+        """
+        claim_id = to_base64url(claim.claim_id)
+        found = self.ask(lambda service: service.get(f"/v1/claims/{claim_id}"))["device"]
+        if found is None:
+            return None
+        try:
+            keys = DeviceKeys(
+                device=parse_device_id(found["id"]),
+                tls_key=from_base64url(found["tls_key"]),
+                manifest_key=from_base64url(found["manifest_key"]),
+                age_recipient=found["age_recipient"],
+            )
+            mac = from_base64url(found["mac"])
+        except (KeyError, TypeError) as error:
+            raise BadMessageError("the service's answer to the claim is not one") from error
+        claim.check_binding(keys, mac)
+        return Device(
+            id=keys.device,
+            tls_key=keys.tls_key,
+            manifest_key=keys.manifest_key,
+            age_recipient=keys.age_recipient,
+        )
+
+    def list_device(self, device: Device, claim: Claim) -> Head:
+        """Return the head in which ``device`` is listed; from then on it may record."""
+        head = self.change(
+            lambda now: (
+                now
+                if now.device(device.id)
+                else now.model_copy(update={"devices": (*now.devices, device)})
+            )
+        )
+        self.home.keep_claim_of(to_base64url(claim.claim_id), device.id)
+        return head
+
+    def change(self, edit: Callable[[Statement], Statement]) -> Head:
+        """Return the head after ``edit`` was signed and stored; unchanged if it changes nothing.
+
+        Raises:
+            ConflictError: Others kept changing the household meanwhile.
+        """
+        for attempt in range(ATTEMPTS):
+            chain = self.chain()
+            edited = edit(chain.head.statement)
+            if edited == chain.head.statement:
+                return chain.head
+            try:
+                self._append(chain, edited)
+            except ConflictError:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+        return self.chain().head
+
+    def _append(self, chain: Chain, edited: Statement) -> None:
+        successor = edited.model_copy(
+            update={
+                "seq": chain.head.statement.seq + 1,
+                "prev": chain.head.signed.body_hash,
+                # Never before the last one, whatever this computer's clock says.
+                "at": max(now_ms(), chain.head.statement.at),
+            }
+        )
+        signed = sign_statement(successor, self.home.keys().sign)
+        self.ask(lambda service: service.post_signed("/v1/statements", signed))
+
+
+def now_ms() -> int:
+    """Return this computer's wall time, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _draw_founding(home: Home, random: Random) -> Founding:
+    keys = home.keys_or_new(random)
+    epoch_key = Identity.generate(random)
+    at = now_ms()
+    statement = Statement(
+        household=draw_household_id(random),
+        seq=0,
+        prev=None,
+        at=at,
+        roster=(
+            Member(
+                member=draw_member_id(random),
+                role=Role.OWNER,
+                sign_key=keys.sign.public.raw,
+                age_recipient=str(keys.age.recipient()),
+                from_epoch=1,
+            ),
+        ),
+        epoch=Epoch(n=1, recipient=str(epoch_key.recipient()), not_after=at + MAX_EPOCH_MS),
+    )
+    founding = Founding(sign_statement(statement, keys.sign), epoch_key)
+    home.save_founding(founding)
+    return founding
+
+
+def _signed(item: object) -> Signed:
+    return decode_signed(json.dumps(item).encode())
+
+
+def _items(answer: object, name: str) -> list[object]:
+    items = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(items, list):
+        raise BadMessageError(f"the service's answer holds no {name}")
+    return items

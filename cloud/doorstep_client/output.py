@@ -1,0 +1,103 @@
+"""What people and scripts read: tables and words for the one, JSON for the other.
+
+Results go to stdout, everything else to stderr. Owner-facing words are plain:
+no epoch, no envelope.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from doorstep_client.clips import ClipItem, EventItem
+from doorstep_client.service import Progress as OnProgress
+from doorstep_shared.errors import DoorstepError
+
+stdout = Console()
+stderr = Console(stderr=True, highlight=False)
+
+STATE_WORDS = {"announced": "on its way", "stored": "stored"}
+
+
+def say(text: str) -> None:
+    """Tell the person something that is not the result."""
+    stderr.print(text, soft_wrap=True, markup=False)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on one line, for scripts."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """Print one line of the result."""
+    stdout.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def print_error(program: str, error: DoorstepError) -> None:
+    """Print the three lines of an error: the fact, what is safe, the next command."""
+    say(f"{program}: {error.fact}.")
+    if error.safe:
+        say(error.safe)
+    if error.do:
+        say(f"Do: {error.do}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; as wide as its texts when it is not for a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    stdout.print(table, soft_wrap=not stdout.is_terminal)
+
+
+def local_time(at: datetime) -> str:
+    """Return ``at`` as a person near the door would say it."""
+    return at.astimezone().strftime("%a %d %b %H:%M:%S")
+
+
+def event_line(event: EventItem) -> str:
+    """Return one event as `listen` prints it."""
+    word = "Ring" if event.kind == "ring" else "Motion"
+    if event.is_missed:
+        word = f"{word} missed at {event.at.astimezone():%H:%M:%S}"
+    clock = "" if event.clock_synced else "  (the doorbell's clock is not set)"
+    return f"{local_time(event.at)}  {word}  at {event.device}{clock}"
+
+
+def clip_row(clip: ClipItem) -> tuple[str, ...]:
+    """Return one clip as a row of `clip list`."""
+    size = clip.file.size_bytes / 1e6 if clip.file else 0
+    notes = [STATE_WORDS[clip.state]]
+    notes += [f"part {clip.part}"] if clip.part > 1 or not clip.is_last else []
+    notes += ["cut short"] if clip.is_truncated else []
+    return (
+        local_time(clip.started_at),
+        clip.kind.value,
+        f"{clip.duration_s:.0f} s",
+        f"{size:.1f} MB",
+        ", ".join(notes),
+        clip.id,
+    )
+
+
+@contextmanager
+def download_progress(what: str) -> Iterator[OnProgress]:
+    """Show a bar on a terminal while something is fetched."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda received, total: bar.update(task, completed=received, total=total)
