@@ -117,7 +117,7 @@ def _tile(image: NDArray[np.uint8], stamp: str, height_px: int) -> NDArray[np.ui
 
 def _letters(text: str, height_px: int) -> NDArray[np.uint8]:
     """Return white letters on black, (h, w), about a tenth of the strip's height."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(0.36, height_px / 420) * _FINER
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(0.36, height_px / 320) * _FINER
     (width, height), below = cv2.getTextSize(text, font, scale, _FINER)
     margin = height // 2
     drawn = np.zeros((height + below + margin, width + 2 * margin), np.uint8)

@@ -16,6 +16,7 @@ from doorstep_simulator.score_curve import ScoreCurve, ScorePoint, draw_curve
 _AROUND_S: Final = 4.0
 _SECOND_MS: Final = 1000
 _MINUTE_S: Final = 60
+_TEN: Final = 10
 _KB: Final = 1000
 
 
@@ -156,7 +157,12 @@ def render(report: DemoReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"span": spoken_ms, "size": spoken_size, "jpeg": _jpeg_url}
+    pages.filters |= {
+        "span": spoken_ms,
+        "length_of": spoken_length,
+        "size": spoken_size,
+        "jpeg": _jpeg_url,
+    }
     clips = [(clip, _clip_curve(report, clip), _legs(clip.steps)) for clip in report.clips]
     whole = draw_curve(
         report.scores, from_s=0.0, to_s=max(report.length_s, 1.0), threshold=report.threshold
@@ -165,12 +171,21 @@ def render(report: DemoReport) -> str:
 
 
 def spoken_ms(ms: float) -> str:
-    """Return a duration as a person says it: `4 ms`, `1.24 s`, `2 min 5 s`."""
+    """Return a measured time with three digits at most: `3.4 ms`, `1.24 s`, `2 min 5 s`."""
     seconds = ms / _SECOND_MS
-    if round(ms) < _SECOND_MS:
-        return f"{ms:.1f} ms" if 0 < ms < 9.95 else f"{ms:.0f} ms"  # noqa: PLR2004 (one digit)
-    if round(seconds) < _MINUTE_S:
-        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"  # noqa: PLR2004
+    if round(ms) >= _SECOND_MS:
+        digits = 2 if round(seconds, 2) < _TEN else 1
+        return (
+            f"{seconds:.{digits}f} s" if round(seconds, 1) < _MINUTE_S else spoken_length(seconds)
+        )
+    digits = 1 if 0 < round(ms, 1) < _TEN else 0
+    return f"{ms:.{digits}f} ms"
+
+
+def spoken_length(seconds: float) -> str:
+    """Return the length of a film: `6 s`, `20.1 s`, `2 min 5 s`."""
+    if round(seconds, 1) < _MINUTE_S:
+        return f"{round(seconds, 1):g} s"
     minutes, rest = divmod(round(seconds), _MINUTE_S)
     return f"{minutes} min {rest} s"
 
