@@ -37,8 +37,9 @@ class Window:
         least = delay_us if self.least_us is None else min(self.least_us, delay_us)
         is_late = delay_us > least + LATE_US
         measured = self.measured + 1
-        # Once cautious, one step per window: the replies of one full queue are all late.
-        if self.cautious and measured < self.size:
+        # Once cautious, one step per window: what left before the last step, one segment
+        # more than the window now holds, still tells of the old queue.
+        if self.cautious and measured <= self.size:
             return replace(self, least_us=least, measured=measured)
         # A step of one: a delay on a lossy link is often a single retransmission.
         size = self.size - 1 if is_late else self.size + 1
