@@ -54,13 +54,13 @@ class Member:
 
     Attributes:
         session: Row of the session, for logs.
-        ends_at: When the session ends, Unix milliseconds.
+        ends_at_ms: When the session ends, Unix milliseconds.
     """
 
     household: HouseholdId
     member: MemberId
     session: int
-    ends_at: int
+    ends_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,14 @@ class TokenHolder:
 
     Attributes:
         token: The token's id, for logs; not the token.
-        ends_at: When the token ends, Unix milliseconds.
+        ends_at_ms: When the token ends, Unix milliseconds.
     """
 
     household: HouseholdId
     member: MemberId
     token: str
     scopes: frozenset[Scope]
-    ends_at: int
+    ends_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def decide(actor: Actor, action: Action, resource: Resource, facts: Facts, now: 
         return _deny("nothing-of-theirs", Denial.NOT_FOUND, "there is no such thing")
     if isinstance(actor, DeviceActor):
         return _deny("doorbells-read-nothing", Denial.NOT_ALLOWED, "a doorbell may not read this")
-    if now >= actor.ends_at:
+    if now >= actor.ends_at_ms:
         return _deny("ended", Denial.NOT_SIGNED_IN, "this session or token has ended")
     return _decide_by_row(actor, _BY_ACTION[action], facts)
 

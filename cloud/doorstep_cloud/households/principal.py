@@ -4,14 +4,18 @@ A route names `ActorDep`, `DatabasesDep` and `NowDep` among its parameters, open
 a unit, and calls `authorize` in it before it reads anything.
 """
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BeforeValidator
 from sqlalchemy import select
 
+from doorstep_cloud.access.attempts import Attempts
 from doorstep_cloud.access.policy import (
     Action,
     Actor,
@@ -31,10 +35,25 @@ from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.errors import NotAllowedError, NotFoundError, NotSignedInError
 from doorstep_shared.errors import RefusedError
 from doorstep_shared.ids import HouseholdId, MemberId
+from doorstep_shared.signing import Signed
 from doorstep_shared.statements import Role
 
 Clock = Callable[[], int]
 """Returns Unix milliseconds."""
+
+StatementListener = Callable[[HouseholdId], None]
+"""Is told, after the commit, whose chain has grown; it must not block."""
+
+
+def _container(value: object) -> Signed:
+    try:
+        return Signed.model_validate_json(json.dumps(value))
+    except TypeError as error:
+        raise ValueError("this is not a signed container") from error
+
+
+SignedField = Annotated[Signed, BeforeValidator(_container)]
+"""A signed container in a request. The model is strict, and strict about JSON, not Python."""
 
 _BEARER: Final = HTTPBearer(
     auto_error=False,
@@ -62,8 +81,31 @@ def current_time(request: Request) -> int:
     return clock()
 
 
+def public_url(request: Request) -> str:
+    """Return the address under which clients know this service."""
+    return str(request.app.state.public_url)
+
+
+def statement_listener(request: Request) -> StatementListener:
+    """Return whom to tell that a household's chain has grown."""
+    listener: StatementListener = request.app.state.statement_listener
+    return listener
+
+
+def count_attempt(request: Request) -> None:
+    """Count a request that needs no session against its address.
+
+    Raises:
+        TooOftenError: The address has asked too often.
+    """
+    attempts: Attempts = request.app.state.attempts
+    address = request.client.host if request.client else "unknown"
+    attempts.count(address, current_time(request))
+
+
 DatabasesDep = Annotated[Databases, Depends(databases)]
 NowDep = Annotated[int, Depends(current_time)]
+PublicUrlDep = Annotated[str, Depends(public_url)]
 
 
 def current_actor(
@@ -88,6 +130,25 @@ def actor_of_code(unit: Unit, code: str, now: int) -> Actor:
     if codes.is_well_formed(codes.TOKEN, code, checked=True):
         return _token_holder(unit, code, now)
     return Anonymous()
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """The member an actor speaks for."""
+
+    household: HouseholdId
+    member: MemberId
+
+
+def speaker(actor: Actor) -> Speaker:
+    """Return the member ``actor`` speaks for.
+
+    Raises:
+        NotSignedInError: It speaks for none.
+    """
+    if isinstance(actor, Anonymous | DeviceActor):
+        raise NotSignedInError("this needs a session or a token")
+    return Speaker(actor.household, actor.member)
 
 
 def household_of(actor: Actor) -> Resource:
@@ -131,24 +192,24 @@ def _session_holder(unit: Unit, code: str, now: int) -> Actor:
     row = unit.main.scalar(
         select(SessionRow).where(SessionRow.code_sha256 == codes.hash_code(code))
     )
-    if row is None or now >= row.expires_at:
+    if row is None or now >= row.expires_at_ms:
         return Anonymous()
     return Member(
         household=HouseholdId(row.household),
         member=MemberId(row.member),
         session=row.id,
-        ends_at=row.expires_at,
+        ends_at_ms=row.expires_at_ms,
     )
 
 
 def _token_holder(unit: Unit, code: str, now: int) -> Actor:
     row = unit.main.scalar(select(TokenRow).where(TokenRow.code_sha256 == codes.hash_code(code)))
-    if row is None or now >= row.expires_at:
+    if row is None or now >= row.expires_at_ms:
         return Anonymous()
     return TokenHolder(
         household=HouseholdId(row.household),
         member=MemberId(row.member),
         token=row.id,
         scopes=frozenset(Scope(scope) for scope in row.scopes.split()),
-        ends_at=row.expires_at,
+        ends_at_ms=row.expires_at_ms,
     )

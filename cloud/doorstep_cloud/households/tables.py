@@ -21,7 +21,7 @@ class HouseholdRow(MainBase):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     root: Mapped[bytes]
-    created_at: Mapped[int]
+    created_at_ms: Mapped[int]
 
 
 class StatementRow(MainBase):
@@ -30,6 +30,7 @@ class StatementRow(MainBase):
     Attributes:
         body_sha256: SHA-256 of the body, the name a successor gives it.
         signed: The container as JSON bytes.
+        epoch: The epoch it names, and that epoch's recipient.
         has_keyring: The vault holds keyring files that came with it.
     """
 
@@ -44,8 +45,10 @@ class StatementRow(MainBase):
     seq: Mapped[int] = mapped_column(primary_key=True)
     body_sha256: Mapped[bytes]
     signed: Mapped[bytes]
+    epoch: Mapped[int]
+    epoch_recipient: Mapped[str]
     has_keyring: Mapped[bool]
-    received_at: Mapped[int]
+    received_at_ms: Mapped[int]
 
 
 class MemberRow(MainBase):
@@ -71,31 +74,36 @@ class MemberRow(MainBase):
 
 
 class InviteRow(MainBase):
-    """A single-use invitation to found a household."""
+    """An invitation to found one household.
+
+    Attributes:
+        household: What came of it; None while it is unused.
+    """
 
     __tablename__ = "invite"
+    __table_args__ = (CheckConstraint("length(code_sha256) = 32", name="hash_length"),)
 
     code_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    created_at: Mapped[int]
-    expires_at: Mapped[int]
-    used_at: Mapped[int | None]
+    created_at_ms: Mapped[int]
+    expires_at_ms: Mapped[int]
+    household: Mapped[str | None] = mapped_column(ForeignKey("household.id"))
 
 
 class ChallengeRow(MainBase):
     """A nonce that one sign-in may use; the row goes when it is used."""
 
     __tablename__ = "sign_in_challenge"
-    __table_args__ = (Index(None, "expires_at"),)
+    __table_args__ = (Index(None, "expires_at_ms"),)
 
     nonce: Mapped[bytes] = mapped_column(primary_key=True)
-    expires_at: Mapped[int]
+    expires_at_ms: Mapped[int]
 
 
 class SessionRow(MainBase):
     """A member signed in. It goes with the member.
 
     Attributes:
-        signed_at: When the client says it signed, by the client's clock.
+        signed_at_ms: When the client says it signed, by the client's clock.
     """
 
     __tablename__ = "session"
@@ -111,9 +119,9 @@ class SessionRow(MainBase):
     code_sha256: Mapped[bytes]
     household: Mapped[str]
     member: Mapped[str]
-    signed_at: Mapped[int]
-    created_at: Mapped[int]
-    expires_at: Mapped[int]
+    signed_at_ms: Mapped[int]
+    created_at_ms: Mapped[int]
+    expires_at_ms: Mapped[int]
 
 
 class TokenRow(MainBase):
@@ -139,8 +147,8 @@ class TokenRow(MainBase):
     member: Mapped[str]
     name: Mapped[str]
     scopes: Mapped[str]
-    created_at: Mapped[int]
-    expires_at: Mapped[int]
+    created_at_ms: Mapped[int]
+    expires_at_ms: Mapped[int]
 
 
 class KeyringRow(VaultBase):
@@ -162,4 +170,4 @@ class KeyringRow(VaultBase):
     holder: Mapped[str] = mapped_column(primary_key=True)
     household: Mapped[str]
     file: Mapped[bytes]
-    written_at: Mapped[int]
+    written_at_ms: Mapped[int]
