@@ -1,0 +1,247 @@
+"""The whole service on a laptop: broker, object store, cloud, kept running.
+
+Loopback only, ports that are free, secrets in files that only their owner
+reads. What a run left behind is taken up again: certificates, clips, ports.
+"""
+
+import json
+import secrets
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from doorstep_shared.errors import RefusedError
+from doorstep_simulator.broker import BrokerFiles, broker_program
+from doorstep_simulator.object_store import (
+    ACCESS_KEY,
+    BUCKET,
+    StorePorts,
+    StoreSecret,
+    store_program,
+    sync_every_put,
+)
+from doorstep_simulator.processes import (
+    ProcessFailedError,
+    Program,
+    Supervised,
+    free_ports,
+    is_free,
+    is_listening,
+    run_to_end,
+)
+from doorstep_simulator.tools import find_program
+
+API_PORT: Final = 8080
+READY_S: Final = 60.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Every loopback port of the stack."""
+
+    api: int
+    broker: int
+    store: StorePorts
+
+    @classmethod
+    def draw(cls, api: int | None = None) -> "Ports":
+        """Return free ports; the API on ``api``, else 8080 or the next free one."""
+        broker, *store = free_ports(6)
+        return cls(
+            api=api or next(port for port in range(API_PORT, 65_535) if is_free(port)),
+            broker=broker,
+            store=StorePorts(*store),
+        )
+
+    @classmethod
+    def of_last_run(cls, folder: Path) -> "Ports | None":
+        """Return the ports that the last stack in ``folder`` had, if all are free again.
+
+        An enrolled doorbell knows the broker by its port.
+        """
+        try:
+            kept = json.loads((folder / "stack.json").read_text())["ports"]
+            ports = cls(kept["api"], kept["broker"], StorePorts(**kept["store"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        taken = [ports.api, ports.broker, *asdict(ports.store).values()]
+        return ports if all(map(is_free, taken)) else None
+
+    @property
+    def api_url(self) -> str:
+        """Return the address of the API."""
+        return f"http://127.0.0.1:{self.api}"
+
+
+class Stack:
+    """The running stack in one folder; use it as a context manager.
+
+    Attributes:
+        folder: Everything it writes is below.
+        ports: Where it listens.
+        broker, store, cloud: Its processes.
+    """
+
+    def __init__(self, folder: Path, *, ports: Ports | None = None, tell: Tell = print) -> None:
+        self.folder = folder
+        self.ports = ports or Ports.of_last_run(folder) or Ports.draw()
+        self._tell = tell
+        self._running = ExitStack()
+
+    @property
+    def cloud_folder(self) -> Path:
+        """Return the state folder of the service."""
+        return self.folder / "cloud"
+
+    def log(self, name: str) -> Path:
+        """Return the log of the process ``name``."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            undo.push(self._running)
+            self._start()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._running.close()
+
+    def invite(self) -> str:
+        """Return a new invitation, from the operator's own command."""
+        command = [str(find_program("doorstep-cloud")), "invite", "--json"]
+        done = subprocess.run(  # our own command
+            command,
+            env=dict(self._cloud_environment()),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ProcessFailedError(f"no invitation was made: {done.stderr.decode().strip()}")
+        return str(json.loads(done.stdout)["invite"])
+
+    def _start(self) -> None:
+        self._make_folders()
+        with self._told("service set up"):
+            run_to_end(self._cloud("migrate", "set-up"))
+        with self._told("broker"):
+            self.broker = self._keep(
+                broker_program(
+                    self.folder / "broker",
+                    self.ports.broker,
+                    self._broker_files(),
+                    self.log("broker"),
+                )
+            )
+            self.broker.wait_until(lambda: is_listening(self.ports.broker), READY_S)
+        with self._told("object store"):
+            self.store = self._keep(
+                store_program(
+                    self.folder / "objects",
+                    self.ports.store,
+                    StoreSecret(self._store_secret()),
+                    self.log("object-store"),
+                )
+            )
+            self.store.wait_until(lambda: _answers(f"{self.ports.store.endpoint}/healthz"), READY_S)
+            sync_every_put(self.ports.store, self.log("object-store"))
+        with self._told("service"):
+            self.cloud = self._keep(self._cloud("all", "cloud"))
+            self.cloud.wait_until(lambda: _answers(f"{self.ports.api_url}/readyz"), READY_S)
+        self._write_facts()
+
+    def _keep(self, program: Program) -> Supervised:
+        """Return ``program`` running; stopped, last started first, when the stack ends."""
+        process = Supervised(program)
+        self._running.callback(process.stop)
+        return process
+
+    def _make_folders(self) -> None:
+        for folder in (self.folder, self.folder / "logs", self.cloud_folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _broker_files(self) -> BrokerFiles:
+        return BrokerFiles(
+            ca=self.cloud_folder / "ca" / "ca.pem",
+            certificate=self.cloud_folder / "broker" / "server.pem",
+            key=self.cloud_folder / "broker" / "server.key",
+        )
+
+    def _store_secret(self) -> str:
+        file = self.folder / "store-secret"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(32))
+        return file.read_text()
+
+    def _cloud(self, command: str, log: str) -> Program:
+        return Program(
+            name="service",
+            command=[str(find_program("doorstep-cloud")), command],
+            environment=self._cloud_environment(),
+            log=self.log(log),
+        )
+
+    def _cloud_environment(self) -> dict[str, str]:
+        settings = {
+            "state_dir": self.cloud_folder,
+            "public_url": self.ports.api_url,
+            "listen_host": "127.0.0.1",
+            "listen_port": self.ports.api,
+            "broker_host": "127.0.0.1",
+            "broker_port": self.ports.broker,
+            "device_broker_host": "127.0.0.1",
+            "device_broker_port": self.ports.broker,
+            "s3_endpoint": self.ports.store.endpoint,
+            "s3_bucket": BUCKET,
+            "s3_access_key": ACCESS_KEY,
+            "s3_secret_key": self._store_secret(),
+        }
+        return {f"DOORSTEP_CLOUD_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def _write_facts(self) -> None:
+        facts = {"api": self.ports.api_url, "ports": asdict(self.ports)}
+        (self.folder / "stack.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        started_at = time.monotonic()
+        yield
+        self._tell(f"{what} ready in {time.monotonic() - started_at:.1f} s")
+
+
+def read_stack_url(folder: Path) -> str:
+    """Return the address of the API of the stack that runs in ``folder``.
+
+    Raises:
+        RefusedError: None was started there.
+    """
+    try:
+        return str(json.loads((folder / "stack.json").read_text())["api"])
+    except FileNotFoundError as error:
+        raise RefusedError(
+            f"no stack was started in {folder}", do="make up        (in another terminal)"
+        ) from error
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # loopback, http
+            return bool(answer.status == 200)  # noqa: PLR2004  # HTTP's OK
+    except (urllib.error.URLError, OSError):
+        return False
