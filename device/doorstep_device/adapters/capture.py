@@ -31,7 +31,7 @@ from doorstep_shared.errors import DoorstepError
 # picture of thirty a second, whose times are rounded.
 FRAME_EVERY_US: Final = 100_000 - 1_000
 PACKETS_WAIT_S: Final = 20
-# A picture this late is no jitter: the machine is too slow for the rate.
+# A picture later than this is no jitter: the machine is too slow for the rate.
 _LATE_US: Final = 500_000
 # First planes that are 8-bit luma, so that no conversion is needed to read it.
 _LUMA_FIRST: Final = frozenset(
@@ -101,7 +101,7 @@ class PacedCamera(Camera):
     """Shows each picture of a source at its time on the clock.
 
     A machine too slow for the clock drops no picture: the source plays slower, and
-    `at_us` stays the time at which a picture was really shown.
+    `at_us` stays within half a second of the time at which a picture is really shown.
     """
 
     def __init__(self, source: PictureSource, clock: Clock) -> None:
@@ -201,8 +201,7 @@ class _Capture(threading.Thread):
             late_us = self._wait_until(started_us + picture.at_us)
             if self._is_stopping:
                 return
-            if late_us > _LATE_US:
-                started_us += late_us
+            started_us += max(0, late_us - _LATE_US)
             at_us = started_us + picture.at_us
             if at_us >= frame_due_us:
                 frame_due_us = at_us + FRAME_EVERY_US

@@ -1,0 +1,310 @@
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import numpy as np
+import pytest
+
+from doorstep_device.adapters import capture
+from doorstep_device.adapters.capture import PacedCamera, Picture, small_luma
+from doorstep_device.adapters.clock import PacedClock
+from doorstep_device.adapters.encoder import fit_within_720p
+from doorstep_device.adapters.progress import show_progress
+from doorstep_device.adapters.video import BadVideoError, VideoCamera, VideoFile
+from doorstep_device.motion_report import write_motion_csv
+from doorstep_device.ports.camera import CameraFailedError, Packet, VideoFormat
+from doorstep_device.rules.motion import MotionRule
+from tests.footage import write_video
+
+DEADLINE_S = 30
+
+Item = TypeVar("Item")
+
+
+async def read_packets(camera: VideoCamera) -> list[Packet]:
+    async with camera:
+        return [packet async for packet in camera.packets()]
+
+
+def play(camera: VideoCamera) -> list[Packet]:
+    return asyncio.run(asyncio.wait_for(read_packets(camera), DEADLINE_S))
+
+
+async def drain(stream: AsyncIterator[Item], into: list[Item]) -> None:
+    async for item in stream:
+        into.append(item)  # noqa: PERF401 - what came before an error counts
+
+
+# ── files as they come ─────────────────────────────────────────────────────────────────
+
+
+def test_every_picture_of_a_file_is_read_with_its_time(tmp_path: Path) -> None:
+    with VideoFile(write_video(tmp_path / "a.mp4", seconds=2, fps=10)) as video:
+        frames = list(video.frames())
+        assert (video.width_px, video.height_px, video.fps) == (320, 180, 10)
+        assert video.frame_count == 20
+    assert [frame.at_us for frame in frames] == list(range(0, 2_000_000, 100_000))
+    assert frames[0].luma[90, 20] > 200, "the square"
+    assert int(frames[0].luma[20, 319]) > int(frames[0].luma[20, 0]) + 60, "the ramp"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "there is no such file"),
+        (b"", "not a video"),
+        (b"Dear household,\n" * 100, "not a video"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "not a video"),
+    ],
+    ids=["missing", "empty", "a letter", "a playlist that reaches out"],
+)
+def test_a_file_that_is_no_video_is_refused_with_what_to_do(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    path = tmp_path / "a.m3u8"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadVideoError, match=why) as caught, VideoFile(path):
+        pass
+    assert caught.value.safe
+    assert caught.value.do
+    assert str(path) in caught.value.fact
+
+
+def test_a_folder_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(BadVideoError, match="folder"), VideoFile(tmp_path):
+        pass
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "bell.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadVideoError, match="no picture"), VideoFile(path):
+        pass
+
+
+def test_a_video_that_was_cut_off_says_where(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", seconds=6)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with (
+        VideoFile(path) as video,
+        pytest.raises(BadVideoError, match=r"cut off after .* of 6\.0 s"),
+    ):
+        list(video.frames())
+
+
+def test_a_video_without_a_picture_that_decodes_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", seconds=1)
+    content = path.read_bytes()
+    begin = content.index(b"mdat") + 4
+    path.write_bytes(content[:begin] + b"\xff" * (len(content) - begin))
+    with VideoFile(path) as video, pytest.raises(BadVideoError, match="not one picture"):
+        list(video.frames())
+
+
+def test_one_damaged_packet_is_left_out_as_players_do(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", seconds=3)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux() if packet.pos is not None]
+    content = bytearray(path.read_bytes())
+    hurt = packets[20]
+    assert hurt.pos is not None
+    content[hurt.pos : hurt.pos + hurt.size] = b"\xff" * hurt.size
+    path.write_bytes(content)
+    with VideoFile(path) as video:
+        frames = list(video.frames())
+    assert 40 <= len(frames) < 45
+
+
+def test_a_raw_stream_without_times_gets_them_from_its_rate(tmp_path: Path) -> None:
+    path = tmp_path / "a.h264"
+    path.write_bytes(b"".join(p.data for p in play(still(tmp_path, hold_last_s=1))))
+    with VideoFile(path) as video:
+        times = [frame.at_us for frame in video.frames()]
+        assert video.frame_count is None
+    assert len(times) == len(set(times)) > 15
+    assert times == sorted(times)
+
+
+def test_reading_a_file_that_was_not_opened_is_a_mistake_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="opened"):
+        list(VideoFile(tmp_path / "a.mp4").frames())
+
+
+# ── a file as a camera ─────────────────────────────────────────────────────────────────
+
+
+def still(folder: Path, *, hold_first_s: float = 0, hold_last_s: float = 0) -> VideoCamera:
+    video = write_video(folder / "still.mp4", seconds=1)
+    return VideoCamera(video, PacedClock(20), hold_first_s=hold_first_s, hold_last_s=hold_last_s)
+
+
+def test_the_first_and_the_last_picture_are_held(tmp_path: Path) -> None:
+    packets = play(still(tmp_path, hold_first_s=8, hold_last_s=15))
+    assert len(packets) == pytest.approx((8 + 1 + 15) * 15, abs=2)
+    span_s = (packets[-1].at_us - packets[0].at_us) / 1e6
+    assert span_s >= 24 - 0.1
+
+
+def test_a_file_plays_at_the_pace_of_the_clock(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        clock = PacedClock(4)
+        async with VideoCamera(write_video(tmp_path / "a.mp4", seconds=4), clock) as camera:
+            async for packet in camera.packets():
+                assert packet.at_us <= clock.monotonic_us(), "not before its time"
+
+    asyncio.run(asyncio.wait_for(scenario(), DEADLINE_S))
+
+
+def test_a_machine_too_slow_for_the_clock_drops_no_picture(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", seconds=4)
+    packets = play(VideoCamera(video, PacedClock(10_000)))
+    assert len(packets) == 60
+    assert packets[-1].at_us - packets[0].at_us > 4_000_000
+
+
+def test_more_than_thirty_pictures_a_second_are_thinned(tmp_path: Path) -> None:
+    camera = VideoCamera(write_video(tmp_path / "a.mp4", seconds=1, fps=60), PacedClock(10))
+    assert len(play(camera)) == 30
+
+
+def test_a_large_video_is_encoded_small(tmp_path: Path) -> None:
+    async def scenario() -> VideoFormat:
+        video = write_video(tmp_path / "a.mp4", seconds=0.2, size=(1920, 1088))
+        async with VideoCamera(video, PacedClock(1)) as camera:
+            return camera.format
+
+    assert asyncio.run(scenario()) == VideoFormat(1270, 720, 15)
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((1920, 1080), (1280, 720)),
+        ((1080, 1920), (404, 720)),
+        ((320, 180), (320, 180)),
+        ((161, 121), (160, 120)),
+        ((5000, 3), (1280, 2)),
+    ],
+)
+def test_pictures_fit_within_720p_with_even_sides(
+    size: tuple[int, int], fitted: tuple[int, int]
+) -> None:
+    assert fit_within_720p(*size) == fitted
+
+
+def test_a_camera_on_a_bad_file_fails_at_its_start(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with VideoCamera(tmp_path / "none.mp4", PacedClock(1)):
+            pass
+
+    with pytest.raises(CameraFailedError, match="no such file") as caught:
+        asyncio.run(scenario())
+    assert caught.value.do
+
+
+def test_a_camera_on_a_cut_file_plays_up_to_the_cut_and_fails(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", seconds=6)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    async def scenario() -> list[Packet]:
+        packets: list[Packet] = []
+        async with VideoCamera(path, PacedClock(20)) as camera:
+            with pytest.raises(CameraFailedError, match="cut off"):
+                await drain(camera.packets(), packets)
+            with pytest.raises(CameraFailedError, match="cut off"):
+                await drain(camera.frames(), [])
+        return packets
+
+    assert len(asyncio.run(asyncio.wait_for(scenario(), DEADLINE_S))) > 20
+
+
+def test_a_camera_fails_when_nobody_reads_its_packets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "PACKETS_WAIT_S", 2)
+
+    async def scenario() -> list[Packet]:
+        packets: list[Packet] = []
+        async with still(tmp_path, hold_last_s=3) as camera:
+            with pytest.raises(CameraFailedError, match="not read for 2 s"):
+                await drain(camera.frames(), [])
+            with pytest.raises(CameraFailedError, match="not read for 2 s"):
+                await drain(camera.packets(), packets)
+        return packets
+
+    waited = asyncio.run(asyncio.wait_for(scenario(), DEADLINE_S))
+    assert len(waited) == 2 * 15, "what had waited is not lost"
+
+
+def test_a_camera_that_was_not_started_has_no_streams(tmp_path: Path) -> None:
+    camera = VideoCamera(tmp_path / "a.mp4", PacedClock(1))
+    with pytest.raises(RuntimeError, match="started"):
+        camera.packets()
+
+
+# ── any source of pictures ─────────────────────────────────────────────────────────────
+
+
+class Painted:
+    """Pictures from an array, with a mistake in it."""
+
+    def open(self) -> VideoFormat:
+        return VideoFormat(64, 36, 10)
+
+    def pictures(self) -> Iterator[Picture]:
+        yield Picture(np.full((36, 64, 3), 200, np.uint8), 0)
+        raise ZeroDivisionError("a mistake of ours")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_mistake_in_the_capture_thread_crashes_its_readers() -> None:
+    source = Painted()
+
+    async def scenario() -> None:
+        async with PacedCamera(source, PacedClock(1)) as camera:
+            packets = camera.packets()
+            assert (await anext(packets)).is_key
+            with pytest.raises(ZeroDivisionError):
+                await anext(packets)
+            assert (await anext(camera.frames())).luma.mean() == pytest.approx(200, abs=1)
+
+    asyncio.run(asyncio.wait_for(scenario(), DEADLINE_S))
+    assert source.is_closed
+    assert "camera" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_luma_is_read_from_a_format_without_a_plane_of_it() -> None:
+    picture = av.VideoFrame.from_ndarray(np.full((36, 64, 3), 255, np.uint8), format="bgr24")
+    assert small_luma(picture).min() >= 230
+
+
+# ── the table ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_table_of_a_video_shows_progress_only_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", seconds=2)
+    out = tmp_path / "a.csv"
+    with VideoFile(path) as video, show_progress("motion") as progress:
+        assert write_motion_csv(video, out, MotionRule(), progress).frames == 30
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with VideoFile(path) as video, show_progress("motion") as progress:
+        write_motion_csv(video, out, MotionRule(), progress)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "30/30" in shown.err
+    assert len(out.read_text().splitlines()) == 31
