@@ -51,8 +51,6 @@ class Recipient:
         Raises:
             MalformedKeyError: It is not a lower-case ``age1…`` with a whole checksum.
         """
-        if text != text.lower():
-            raise _malformed("an age recipient is written in lower case")
         return cls(_from_bech32(_RECIPIENT_PREFIX, text))
 
     def __str__(self) -> str:

@@ -176,7 +176,7 @@ def check_cut_during_recovery(card: Card, recovered: Recovered, luck: random.Ran
 
 @contextmanager
 def watched_nonces() -> Iterator[dict[tuple[bytes, bytes], bytes]]:
-    """Watch every sealing; fails when a (key, nonce) pair meets a second plaintext."""
+    """Watch the sealing of every payload begun in here; fails when a nonce is used again."""
     seen: dict[tuple[bytes, bytes], bytes] = {}
 
     class Watched:
@@ -185,7 +185,7 @@ def watched_nonces() -> Iterator[dict[tuple[bytes, bytes], bytes]]:
             self._real = ChaCha20Poly1305(key)
 
         def encrypt(self, nonce: bytes, data: bytes | memoryview, aad: None) -> bytes:
-            assert (self._key, nonce) not in seen, "a nonce met a second plaintext"
+            assert (self._key, nonce) not in seen, "a nonce is used again"
             seen[self._key, nonce] = hashlib.sha256(data).digest()
             return self._real.encrypt(nonce, data, aad)
 
@@ -213,11 +213,12 @@ FRAGMENT_SIZES = st.one_of(
 def test_a_cut_at_any_operation_leaves_all_that_was_synced(
     sizes: list[int], finishes: int | None, cut_after: int, seed: int
 ) -> None:
-    recorder = Recorder()
-    with watched_nonces():
+    with watched_nonces() as nonces:
+        recorder = Recorder()
         operations = scene(recorder, sizes, finishes)
         for _ in zip(range(cut_after), operations, strict=False):
             pass
+    assert bool(nonces) == (cut_after > 0)
     check_cut(recorder, random.Random(seed))
 
 
@@ -246,9 +247,9 @@ def scene(recorder: Recorder, sizes: list[int], finishes: int | None) -> Iterato
     last=st.one_of(st.just(0), FRAGMENT_SIZES),
 )
 def test_a_finished_recording_is_its_fragments_and_free_boxes(sizes: list[int], last: int) -> None:
-    recorder = Recorder()
     starts = []
     with watched_nonces() as nonces:
+        recorder = Recorder()
         for size in sizes:
             starts.append(recorder.cipher.plaintext_bytes)
             run(recorder.tick(box(b"mdat", size)))
@@ -259,8 +260,10 @@ def test_a_finished_recording_is_its_fragments_and_free_boxes(sizes: list[int], 
     assert media_of(plaintext) == recorder.given
     for start, size in zip(starts, sizes, strict=True):
         assert plaintext[start : start + size] == box(b"mdat", size)
-    # Every chunk of the body, and one final per tick or finish that brought something.
-    assert len(nonces) <= (finished.payload_bytes - 16) // SEALED_CHUNK_BYTES + 2 + len(sizes)
+    # Every chunk but the last as not final, and the newest of each call as final.
+    chunks = -(-(finished.payload_bytes - 16) // SEALED_CHUNK_BYTES)
+    calls = len(sizes) + (1 if last or not sizes else 0)
+    assert len(nonces) == chunks - 1 + calls
 
 
 def finish(recorder: Recorder, fragments: bytes) -> Finished:
