@@ -49,6 +49,8 @@ def record_event(
     before = unit.main.get(EventRow, (device, event.event))
     if before is None:
         unit.main.add(row)
+        # So that the same event, again in this very unit, is found.
+        unit.main.flush()
         return _item(row, None)
     if _told(before) != _told(row):
         raise ConflictError("another event has this id already", safe="The first one is kept.")

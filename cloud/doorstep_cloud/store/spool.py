@@ -8,7 +8,6 @@ one that has begun can always be finished.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +118,13 @@ class Spool:
                 after_s=10.0,
             ) from error
 
+    def written_bytes(self, key: SpoolKey) -> int:
+        """Return how far the bytes of ``key`` reach; 0 when there are none."""
+        try:
+            return self._path(key, _BYTES).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def path(self, key: SpoolKey) -> Path:
         """Return the file with the bytes of ``key``."""
         return self._path(key, _BYTES)
@@ -137,12 +143,6 @@ class Spool:
         self._path(key, _JOURNAL).unlink(missing_ok=True)
         self._reserved.pop(key, None)
         _remove_if_empty(self._path(key, _BYTES).parent)
-
-    def clear(self) -> None:
-        """Remove everything."""
-        shutil.rmtree(self._folder)
-        self._folder.mkdir(mode=0o700)
-        self._reserved.clear()
 
     def _path(self, key: SpoolKey, suffix: str) -> Path:
         return self._folder / key.device / key.clip / f"{key.object.value}{suffix}"

@@ -1,0 +1,1 @@
+"""What doorbells send: taken from the broker, checked, kept, then acknowledged."""

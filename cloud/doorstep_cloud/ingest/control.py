@@ -1,0 +1,292 @@
+"""Events, announcements and presence: decoded, committed together, then acknowledged.
+
+A batch is what waits already, never what might come: a ring on an idle service
+is a batch of its own, and is acknowledged and told within milliseconds.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from doorstep_cloud.clips.service import announce
+from doorstep_cloud.devices.service import record_health, record_hello, record_status
+from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.events.rules import EventItem
+from doorstep_cloud.events.service import record_event
+from doorstep_cloud.households.chain import is_epoch, read_statements
+from doorstep_cloud.ingest.counters import Count, IngestCounters
+from doorstep_cloud.ingest.inbox import Inbox, Message
+from doorstep_cloud.ingest.rules import (
+    Accepted,
+    Foreign,
+    NotYet,
+    Refused,
+    Sender,
+    decide_announcement,
+)
+from doorstep_cloud.ingest.senders import find_sender
+from doorstep_cloud.store.databases import Databases, Unit
+from doorstep_cloud.store.errors import ConflictError
+from doorstep_shared.errors import BadMessageError, TryLaterError
+from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId
+from doorstep_shared.manifest import ClipKind, read_manifest
+from doorstep_shared.signing import Signed
+from doorstep_shared.topics import DeviceTopic, Leaf
+from doorstep_shared.wire import (
+    MAX_ANNOUNCEMENT_BYTES,
+    Ack,
+    Announcement,
+    Body,
+    Event,
+    Health,
+    Hello,
+    RefusedClip,
+    Statements,
+    Status,
+    decode_body,
+)
+
+log = structlog.get_logger(__name__)
+
+Publish = Callable[[str, bytes], None]
+"""Sends a body to a topic; any thread may call it."""
+
+BATCH: Final = 32
+"""Messages in one commit: about as many as fit into the time a commit takes."""
+
+STATEMENTS_BYTES: Final = 60 * 1024
+"""Of statements in one message; with the rest of it, less than 64 KiB."""
+
+STATEMENTS_PER_MESSAGE: Final = 64
+
+_BODIES: Final[dict[Leaf, tuple[type[Body], int]]] = {
+    Leaf.RING: (Event, 1024),
+    Leaf.MOTION: (Event, 1024),
+    Leaf.CLIP: (Announcement, MAX_ANNOUNCEMENT_BYTES),
+    Leaf.HELLO: (Hello, 1024),
+    Leaf.HEALTH: (Health, 2048),
+    Leaf.STATUS: (Status, 1024),
+}
+
+_STORED: Final = {ClipKind.RING: "ring_stored", ClipKind.MOTION: "motion_stored"}
+_KINDS: Final = {Leaf.RING: ClipKind.RING, Leaf.MOTION: ClipKind.MOTION}
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A decoded message."""
+
+    device: DeviceId
+    leaf: Leaf
+    body: Body
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one doorbell is told once the batch is committed."""
+
+    events: list[EventId] = field(default_factory=list)
+    announced: list[ClipId] = field(default_factory=list)
+    refused: list[RefusedClip] = field(default_factory=list)
+    statements: list[Signed] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a unit of work has gathered.
+
+    Attributes:
+        counts: Added up only when it is committed.
+        news: For listeners.
+    """
+
+    answers: dict[DeviceId, _Answer] = field(default_factory=dict)
+    senders: dict[DeviceId, Sender | None] = field(default_factory=dict)
+    counts: list[Count] = field(default_factory=list)
+    news: list[tuple[HouseholdId, EventItem]] = field(default_factory=list)
+
+    def answer(self, device: DeviceId) -> _Answer:
+        """Return the answer to ``device``, to be added to."""
+        return self.answers.setdefault(device, _Answer())
+
+
+def longest_body(leaf: Leaf) -> int:
+    """Return how many bytes a message of this kind may have; 0 when doorbells send none."""
+    return _BODIES[leaf][1] if leaf in _BODIES else 0
+
+
+class ControlDesk:
+    """Handles what waits in the inbox, on the thread that calls `run`."""
+
+    def __init__(
+        self,
+        databases: Databases,
+        inbox: Inbox,
+        publish: Publish,
+        hub: Hub,
+        counters: IngestCounters,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._databases = databases
+        self._inbox = inbox
+        self._publish = publish
+        self._hub = hub
+        self._counters = counters
+        self._now_ms = now_ms
+
+    def run(self) -> None:
+        """Handle batch after batch until the inbox is closed."""
+        while messages := self._inbox.take(BATCH):
+            self._handle(list(self._decoded(messages)))
+
+    def _decoded(self, messages: Iterable[Message]) -> Iterator[_Letter]:
+        for message in messages:
+            model, limit = _BODIES[message.leaf]
+            try:
+                body = decode_body(model, message.payload, limit_bytes=limit)
+            except BadMessageError:
+                self._counters.add(Count.DROPPED_MALFORMED)
+            else:
+                yield _Letter(message.device, message.leaf, body)
+
+    def _handle(self, letters: Sequence[_Letter]) -> None:
+        if not letters:
+            return
+        try:
+            batch = self._commit(letters)
+        except TryLaterError as error:
+            # Nothing is acknowledged, so all of it comes again.
+            self._counters.add(Count.DROPPED_DATABASE_AWAY, len(letters))
+            log.warning("ingest_batch_put_off", fact=error.fact, messages=len(letters))
+        except Exception:  # The boundary of this task: a batch must not stop the next.
+            self._counters.add(Count.CRASHED)
+            log.exception("ingest_batch_crashed", messages=len(letters))
+            if len(letters) > 1:
+                # Whoever sent what cannot be handled spoils nobody else's.
+                for letter in letters:
+                    self._handle([letter])
+        else:
+            self._tell(batch)
+
+    def _commit(self, letters: Sequence[_Letter]) -> _Batch:
+        batch = _Batch()
+        now = self._now_ms()
+        with self._databases.write() as unit:
+            for letter in letters:
+                self._take(unit, batch, letter, now)
+            unit.commit()
+        return batch
+
+    def _tell(self, batch: _Batch) -> None:
+        """Answer doorbells and wake listeners: all of it is committed."""
+        for household, item in batch.news:
+            self._hub.tell(household, item)
+        for device, answer in batch.answers.items():
+            self._send(device, answer)
+        for count in batch.counts:
+            self._counters.add(count)
+        for _, item in batch.news:
+            log.info(_STORED[item.kind], event_id=item.id, device=item.device)
+
+    def _send(self, device: DeviceId, answer: _Answer) -> None:
+        if answer.events or answer.announced or answer.refused:
+            ack = Ack(
+                events=tuple(answer.events),
+                announced=tuple(answer.announced),
+                refused=tuple(answer.refused),
+            )
+            self._publish(str(DeviceTopic(device, Leaf.ACK)), ack.encode())
+        for part in _split(answer.statements):
+            body = Statements(statements=part).encode()
+            self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
+
+    def _take(self, unit: Unit, batch: _Batch, letter: _Letter, now: int) -> None:
+        device = letter.device
+        if device not in batch.senders:
+            batch.senders[device] = find_sender(unit, device)
+        if (sender := batch.senders[device]) is None:
+            batch.counts.append(Count.DROPPED_UNKNOWN_SENDER)
+            return
+        match letter.body:
+            case Event() as event:
+                _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=now)
+            case Announcement() as announcement:
+                _take_announcement(unit, batch, sender, announcement, now)
+            case Hello() as hello:
+                record_hello(unit, device, hello, now)
+                after = None if hello.statement is None else hello.statement.seq
+                batch.answer(device).statements = list(_statements(unit, sender, after))
+            case Health() as health:
+                record_health(unit, device, health, now)
+            case Status() as status:
+                record_status(unit, device, status, now)
+
+
+def _take_event(
+    unit: Unit, batch: _Batch, sender: Sender, kind: ClipKind, event: Event, *, now: int
+) -> None:
+    try:
+        item = record_event(unit, sender.household, sender.device, kind, event, now=now)
+    except ConflictError:
+        # Acknowledged all the same: the doorbell has nothing better to send.
+        batch.counts.append(Count.EVENT_CONFLICT)
+    else:
+        batch.counts.append(Count.EVENT_REPEATED if item is None else Count.EVENT_STORED)
+        if item is not None:
+            batch.news.append((sender.household, item))
+    batch.answer(sender.device).events.append(event.event)
+
+
+def _take_announcement(
+    unit: Unit, batch: _Batch, sender: Sender, announcement: Announcement, now: int
+) -> None:
+    try:
+        manifest = read_manifest(announcement.manifest)
+    except BadMessageError:
+        batch.counts.append(Count.DROPPED_MALFORMED)
+        return
+    is_own = is_epoch(unit, sender.household, manifest.epoch, manifest.recipient)
+    verdict = decide_announcement(announcement, manifest, sender, is_own_epoch=is_own)
+    if isinstance(verdict, Accepted):
+        try:
+            announce(unit, announcement.manifest, manifest, verdict.envelopes, now)
+        except ConflictError as error:
+            verdict = Refused(error.fact)
+    match verdict:
+        case Accepted():
+            batch.counts.append(Count.CLIP_ANNOUNCED)
+            batch.answer(sender.device).announced.append(manifest.clip)
+        case Refused(reason):
+            batch.counts.append(Count.CLIP_REFUSED)
+            refused = RefusedClip(clip=manifest.clip, reason=reason)
+            batch.answer(sender.device).refused.append(refused)
+        case NotYet():
+            batch.counts.append(Count.CLIP_NOT_YET)
+        case Foreign():
+            batch.counts.append(Count.DROPPED_FOREIGN)
+
+
+def _statements(unit: Unit, sender: Sender, after: int | None) -> Iterator[Signed]:
+    """Yield what the doorbell has not seen of its household's chain, oldest first."""
+    place = -1 if after is None else after
+    while found := read_statements(unit, sender.household, place):
+        yield from found
+        place += len(found)
+
+
+def _split(statements: Sequence[Signed]) -> Iterator[tuple[Signed, ...]]:
+    """Yield the statements in the parts that fit into a message each."""
+    part: list[Signed] = []
+    size = 0
+    for signed in statements:
+        length = len(signed.encode())
+        if part and (size + length > STATEMENTS_BYTES or len(part) == STATEMENTS_PER_MESSAGE):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(signed)
+        size += length
+    if part:
+        yield tuple(part)

@@ -1,0 +1,138 @@
+"""Ingest, put together: two connections, a thread for control, workers for storing."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.ingest.connection import BrokerAddress, Connection
+from doorstep_cloud.ingest.control import ControlDesk, longest_body
+from doorstep_cloud.ingest.counters import Count, IngestCounters
+from doorstep_cloud.ingest.inbox import Inbox, Message
+from doorstep_cloud.ingest.storing import StoreRoom
+from doorstep_cloud.ingest.transfers import TransferDesk
+from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.store.spool import Spool
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.signing import SigningKey
+from doorstep_shared.topics import (
+    INGEST_BULK_FILTERS,
+    INGEST_CONTROL_FILTERS,
+    DeviceTopic,
+    parse_topic,
+)
+
+log = structlog.get_logger(__name__)
+
+TICK_S: Final = 60.0
+STOP_S: Final = 30.0
+
+
+class Ingest:
+    """Takes what doorbells send, from `start` to `stop`.
+
+    Args:
+        databases: Migrated.
+        objects: Where payloads end.
+        hub: Told of each new event once it is committed.
+        broker: Where to connect, as ``ingest``.
+        spool_folder: For payloads under way; nobody else's.
+        receipt_key: Signs what doorbells are told is stored.
+        now_ms: The service's wall clock, Unix milliseconds.
+
+    Attributes:
+        counters: What was taken and dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        databases: Databases,
+        objects: ObjectStore,
+        hub: Hub,
+        broker: BrokerAddress,
+        spool_folder: Path,
+        receipt_key: SigningKey,
+        now_ms: Callable[[], int],
+    ) -> None:
+        counters = self.counters = IngestCounters()
+        self._inbox = Inbox()
+        self._control = Connection(
+            "control", broker, INGEST_CONTROL_FILTERS, self._take_control, counters
+        )
+        self._bulk = Connection("bulk", broker, INGEST_BULK_FILTERS, self._take_bulk, counters)
+        self._desk = ControlDesk(
+            databases, self._inbox, self._control.publish, hub, counters, now_ms=now_ms
+        )
+        room = StoreRoom(databases, objects, receipt_key, now_ms)
+        spool = Spool(spool_folder)
+        self._transfers = TransferDesk(databases, spool, room, self._bulk.publish, counters)
+        self._stopping = threading.Event()
+        self._threads = (
+            threading.Thread(target=self._desk.run, name="ingest-control", daemon=True),
+            threading.Thread(target=self._tick, name="ingest-tick", daemon=True),
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether doorbells are heard just now."""
+        return self._control.is_connected and self._bulk.is_connected
+
+    def start(self) -> None:
+        """Take up the spool and connect; returns before the broker answers.
+
+        Raises:
+            TryLaterError: The database is away.
+        """
+        self._transfers.resume()
+        for thread in self._threads:
+            thread.start()
+        self._control.start()
+        self._bulk.start()
+
+    def stop(self) -> None:
+        """Disconnect and end, with what is being stored; what was not acknowledged comes again."""
+        self._stopping.set()
+        self._control.stop()
+        self._bulk.stop()
+        self._inbox.close()
+        self._transfers.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_S)
+
+    def _take_control(self, topic_text: str, payload: bytes) -> None:
+        try:
+            topic = parse_topic(topic_text)
+        except BadMessageError:
+            self.counters.add(Count.DROPPED_NO_TOPIC)
+            return
+        if not isinstance(topic, DeviceTopic) or longest_body(topic.leaf) == 0:
+            self.counters.add(Count.DROPPED_NO_TOPIC)
+        elif len(payload) > longest_body(topic.leaf):
+            self.counters.add(Count.DROPPED_TOO_LONG)
+        elif not self._inbox.put(Message(topic.device, topic.leaf, payload)):
+            self.counters.add(Count.DROPPED_TOO_MANY)
+
+    def _take_bulk(self, topic_text: str, payload: bytes) -> None:
+        try:
+            topic = parse_topic(topic_text)
+        except BadMessageError:
+            self.counters.add(Count.DROPPED_NO_TOPIC)
+            return
+        if isinstance(topic, DeviceTopic):
+            self.counters.add(Count.DROPPED_NO_TOPIC)
+        else:
+            self._transfers.take(topic, payload)
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            try:
+                self._transfers.tick()
+            except Exception:  # The boundary of this thread: the next tick may do better.
+                self.counters.add(Count.CRASHED)
+                log.exception("ingest_tick_crashed")

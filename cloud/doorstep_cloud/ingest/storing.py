@@ -1,0 +1,108 @@
+"""What makes an object *stored*: hashed, put, read back, committed, in this order."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from doorstep_cloud.clips.service import object_key, record_stored
+from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore
+from doorstep_cloud.store.spool import SpoolKey
+from doorstep_shared.errors import TryLaterError
+from doorstep_shared.manifest import PayloadFacts
+from doorstep_shared.receipts import Receipt, sign_receipt
+from doorstep_shared.signing import SigningKey
+
+RETRY_AFTER_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """It is stored, read back by checksum, and its row is committed.
+
+    Attributes:
+        receipt: The signed container for its doorbell.
+    """
+
+    receipt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatched:
+    """The bytes that came are not those of the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicted:
+    """Other bytes are stored in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Store or database are away; the spool is kept."""
+
+    retry_after_ms: int
+
+
+Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed
+
+
+class StoreRoom:
+    """Brings spooled payloads into the object store. Safe to use from any thread.
+
+    Attributes:
+        now_ms: The service's wall clock, Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        objects: ObjectStore,
+        receipt_key: SigningKey,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._databases = databases
+        self._objects = objects
+        self._receipt_key = receipt_key
+        self._now_ms = now_ms
+
+    def keep(self, key: SpoolKey, facts: PayloadFacts, path: Path) -> Outcome:
+        """Store the bytes in ``path`` as the object ``key`` whose manifest gave ``facts``."""
+        if not _is_as_signed(path, facts):
+            return Mismatched()
+        try:
+            return self._store(key, facts, path)
+        except ObjectConflictError:
+            return Conflicted()
+        except TryLaterError as error:
+            after_ms = RETRY_AFTER_MS if error.after_s is None else round(error.after_s * 1000)
+            return Failed(after_ms)
+
+    def _store(self, key: SpoolKey, facts: PayloadFacts, path: Path) -> Outcome:
+        name = object_key(key.clip, key.object)
+        self._objects.put_if_absent(name, path, facts.sha256)
+        if self._objects.sha256_of(name) != facts.sha256:
+            return Conflicted()
+        receipt = Receipt(
+            device=key.device,
+            clip=key.clip,
+            object=key.object,
+            size=facts.length,
+            sha256=facts.sha256,
+        )
+        signed = sign_receipt(receipt, self._receipt_key).encode()
+        with self._databases.write() as unit:
+            record_stored(unit, key.clip, key.object, signed, self._now_ms())
+            unit.commit()
+        return Stored(signed)
+
+
+def _is_as_signed(path: Path, facts: PayloadFacts) -> bool:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            return file.tell() == facts.length and digest == facts.sha256
+    except FileNotFoundError:
+        return False
