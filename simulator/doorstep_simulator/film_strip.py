@@ -8,6 +8,7 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -79,11 +80,33 @@ def _bgr(frame: VideoFrame) -> NDArray[np.uint8]:
     return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
 
 
+class _Stream:
+    """Bytes that can only be read onwards."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        return self._data.read(size)
+
+
+def _open(video: bytes) -> InputContainer:
+    """Open a clip, whole or truncated.
+
+    FFmpeg reads every fragment's header at once where it can seek, and refuses a file
+    that was cut inside the last one; onwards it takes one after the other.
+    """
+    try:
+        return av.open(io.BytesIO(video), "r")
+    except av.error.FFmpegError:
+        return av.open(_Stream(video), "r", format="mp4")
+
+
 def _times(video: bytes) -> list[float]:
     """Return the time of each picture, without decoding any."""
     times: list[float] = []
     try:
-        with av.open(io.BytesIO(video), "r") as clip:
+        with _open(video) as clip:
             packets = (packet for packet in clip.demux(video=0) if packet.pts is not None)
             times.extend(float((packet.pts or 0) * packet.time_base) for packet in packets)
     except (av.error.FFmpegError, IndexError):
@@ -94,7 +117,7 @@ def _times(video: bytes) -> list[float]:
 def _frames(video: bytes) -> Iterator[VideoFrame]:
     """Yield what can be decoded, up to the first damage."""
     try:
-        with av.open(io.BytesIO(video), "r") as clip:
+        with _open(video) as clip:
             yield from clip.decode(video=0)
     except (av.error.FFmpegError, IndexError):
         return

@@ -3,7 +3,7 @@
 It has three forms, one for each way a frame can lie somewhere it should not:
 
 - a plate of cells drawn into the picture, found in a decoded frame (`find_marker`);
-- a row of that plate as raw luma, for uncompressed frames (`marker_bytes`);
+- a row of that plate as raw luma, found in uncompressed frames (`marker_bytes`);
 - a text beside every key frame in the H.264 stream (`with_marker_text`), so that a plain
   byte search finds any MP4 or stream that was not sealed.
 """
@@ -27,6 +27,8 @@ _ROWS: Final = 5
 # The first row is the same for every seed and has as many dark cells as light ones: it
 # tells the threshold, and it is the row looked for in raw luma.
 _FIRST_ROW: Final = (1, 0, 1, 1, 0, 0, 1, 0)
+# Video range is 16 to 235 (ITU-R BT.601); some converters round white down to 234.
+_LUMA_PAIRS: Final = ((16, 234), (16, 235), (0, 255))
 _LEAST_CONTRAST: Final = 60
 _BGR_DIMENSIONS: Final = 3
 
@@ -95,13 +97,20 @@ def find_marker(frame: NDArray[np.uint8]) -> bool:
     return read_marker(frame) is not None
 
 
-def marker_bytes(width_px: int) -> bytes:
-    """Return the raw luma of the plate's first row in a picture of that width.
+def marker_bytes(width_px: int) -> tuple[bytes, ...]:
+    """Return forms of the plate's first row as raw luma, at that width and for analysis.
 
-    Video range, 16 to 235, as an encoder gets it; the same for every seed.
+    A picture in the clear holds one of them: in video range as an encoder gets it, or in
+    full range as a motion rule does. They are the same for every seed.
     """
+    widths = dict.fromkeys((width_px, _GRID_WIDTH))
+    return tuple(_row_bytes(width, *pair) for width in widths for pair in _LUMA_PAIRS)
+
+
+def _row_bytes(width_px: int, dark: int, light: int) -> bytes:
     pixels = _CELL * width_px // _GRID_WIDTH
-    return b"".join((b"\xeb" if bit else b"\x10") * pixels for bit in (1, *_FIRST_ROW, 1))
+    row = (1, *_FIRST_ROW, 1)
+    return b"".join(bytes([light if bit else dark]) * pixels for bit in row)
 
 
 def with_marker_text(access_unit: bytes) -> bytes:

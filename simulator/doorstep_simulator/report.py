@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from doorstep_simulator.score_curve import ScoreCurve, ScorePoint, draw_curve
 
@@ -150,6 +151,15 @@ class DemoReport:
 
 def render(report: DemoReport) -> str:
     """Return the page: HTML without a script, a request, or a word that is not escaped."""
+    clips = [(clip, _clip_curve(report, clip), _legs(clip.steps)) for clip in report.clips]
+    whole = draw_curve(
+        report.scores, from_s=0.0, to_s=max(report.length_s, 1.0), threshold=report.threshold
+    )
+    return _template().render(report=report, clips=clips, whole=whole)
+
+
+@cache
+def _template() -> Template:
     pages = Environment(
         loader=PackageLoader("doorstep_simulator"),
         autoescape=True,
@@ -163,11 +173,7 @@ def render(report: DemoReport) -> str:
         "size": spoken_size,
         "jpeg": _jpeg_url,
     }
-    clips = [(clip, _clip_curve(report, clip), _legs(clip.steps)) for clip in report.clips]
-    whole = draw_curve(
-        report.scores, from_s=0.0, to_s=max(report.length_s, 1.0), threshold=report.threshold
-    )
-    return pages.get_template("report.html.j2").render(report=report, clips=clips, whole=whole)
+    return pages.get_template("report.html.j2")
 
 
 def spoken_ms(ms: float) -> str:

@@ -138,8 +138,8 @@ class Scene:
             share=cv2.countNonZero(seen) / seen.size,
         )
 
-    def marker_bytes(self) -> bytes:
-        """Return bytes that every uncompressed picture of this scene holds as luma."""
+    def marker_bytes(self) -> tuple[bytes, ...]:
+        """Return byte strings of which every uncompressed picture holds one."""
         return marker_bytes(self.width_px)
 
     def _present(self, index: int) -> tuple[Visit, Pose] | None:

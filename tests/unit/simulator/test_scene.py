@@ -1,4 +1,5 @@
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -140,7 +141,7 @@ def test_visitors_keep_coming_after_the_scripted_part() -> None:
 
     assert doorstep.visits == ()
     seen = [doorstep.truth(second * 15).box is not None for second in range(600)]
-    arrivals = sum(now and not before for before, now in zip(seen, seen[1:], strict=False))
+    arrivals = sum(now and not before for before, now in pairwise(seen))
     assert 5 <= arrivals <= 12
     assert not any(seen[:40])
 
