@@ -185,3 +185,11 @@ def test_a_written_scene_has_a_truth_for_every_picture(tmp_path: Path) -> None:
     assert {row["moving"] for row in rows} == {"0", "1", "-1"}
     assert times == pytest.approx([index / 5 for index in range(80)])
     assert told == [(done, 80) for done in range(1, 81)]
+
+
+def test_the_finger_is_on_the_bell_at_the_press_and_only_around_it(doorstep: Scene) -> None:
+    visit = doorstep.visits[0]
+
+    assert visit.pose(visit.press_s).reach == pytest.approx(1.0)
+    assert visit.pose(visit.press_s - 1.0).reach == 0.0
+    assert visit.pose(visit.press_s + 1.5).reach == 0.0

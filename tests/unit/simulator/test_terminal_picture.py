@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from doorstep_simulator import terminal_picture as terminal_picture_module
+from doorstep_simulator.film_strip import film_strip
 from doorstep_simulator.terminal_picture import (
     MAX_STRIP_BYTES,
     Typed,
@@ -77,3 +79,16 @@ def test_the_readmes_pictures_are_written_and_small(tmp_path: Path) -> None:
     assert terminal.read_text(encoding="utf-8") == terminal_picture(RUN)
     assert strip.stat().st_size < MAX_STRIP_BYTES
     assert cv2.imread(str(strip)) is not None
+
+
+def test_a_strip_too_large_for_the_readme_is_compressed_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = noisy_clip()
+    height_px = 240
+    assert len(film_strip(clip, 5, height_px)) > MAX_STRIP_BYTES
+    monkeypatch.setattr(terminal_picture_module, "_STRIP_HEIGHT_PX", height_px)
+
+    _, strip = write_pictures(tmp_path, RUN, clip)
+
+    assert strip.stat().st_size < MAX_STRIP_BYTES
