@@ -1,0 +1,1 @@
+"""The parts put together: the state folder, the web app, the process that runs them."""

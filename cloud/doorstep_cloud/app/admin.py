@@ -1,0 +1,95 @@
+"""What the operator may ask of the running service, over a socket only its user can open.
+
+SQLite has one process, so commands do not open the databases: they ask here.
+"""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import httpx
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel
+
+from doorstep_cloud.households.invites import create_invite
+from doorstep_cloud.households.principal import Clock, DatabasesDep, NowDep
+from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.moments import Moment
+from doorstep_cloud.web.health import Health, Probes, probes
+from doorstep_cloud.web.limits import BodyLimit
+from doorstep_cloud.web.problems import install_problems
+from doorstep_shared.errors import RefusedError, TryLaterError
+
+_TIMEOUT_S: Final = 15.0
+
+
+class NotRunningError(TryLaterError):
+    """Nobody answers on the admin socket."""
+
+
+class AdminError(RefusedError):
+    """The running service said no."""
+
+
+class InviteAnswer(BaseModel):
+    """A new invite; it is shown here and never again."""
+
+    invite: str
+    expires_at: Moment
+    public_url: str
+
+
+class CheckAnswer(Health):
+    """Whether the service is well, and under which address."""
+
+    public_url: str
+
+
+def create_admin_app(databases: Databases, well: Probes, public_url: str, clock: Clock) -> FastAPI:
+    """Return the app on the admin socket. It shares no route and no session with the other."""
+    app = FastAPI(title="Doorstep admin", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.databases = databases
+    app.state.probes = well
+    app.state.clock = clock
+
+    @app.post("/invites", status_code=201)
+    def create(databases: DatabasesDep, now: NowDep) -> InviteAnswer:
+        with databases.write() as unit:
+            invite = create_invite(unit, now, secrets.token_bytes)
+            unit.commit()
+        return InviteAnswer(
+            invite=invite.code, expires_at=invite.expires_at_ms, public_url=public_url
+        )
+
+    @app.get("/check")
+    def check(asked: Annotated[Probes, Depends(probes)]) -> CheckAnswer:
+        health = asked.ask()
+        return CheckAnswer(is_ready=health.is_ready, parts=health.parts, public_url=public_url)
+
+    install_problems(app)
+    app.add_middleware(BodyLimit)
+    return app
+
+
+def ask_running(socket: Path, method: str, path: str) -> Mapping[str, object]:
+    """Return what the running service answers on its admin socket.
+
+    Raises:
+        NotRunningError: Nobody answers.
+        AdminError: It refused.
+    """
+    transport = httpx.HTTPTransport(uds=str(socket))
+    try:
+        with httpx.Client(transport=transport, timeout=_TIMEOUT_S) as client:
+            answer = client.request(method, f"http://admin{path}")
+            found = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise NotRunningError(
+            f"no running service answers on {socket}",
+            safe="Nothing was changed.",
+            do="doorstep-cloud all        (with the same DOORSTEP_CLOUD_STATE_DIR)",
+        ) from error
+    if not isinstance(found, dict) or answer.is_error:
+        raise AdminError("the running service refused", do="Its log says more.")
+    return found

@@ -1,0 +1,128 @@
+"""The web app, composed from values: no settings, no environment, no start order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from fastapi import Depends, FastAPI
+
+from doorstep_cloud.access.attempts import Attempts
+from doorstep_cloud.access.policy import rules_as_json
+from doorstep_cloud.devices import routes as device_routes
+from doorstep_cloud.devices.routes import Enroller
+from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.households import entry_routes
+from doorstep_cloud.households import routes as household_routes
+from doorstep_cloud.households.principal import Clock, StatementListener, now_ms
+from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.web import health, page
+from doorstep_cloud.web.headers import AnswerHeaders
+from doorstep_cloud.web.health import Probe, Probes
+from doorstep_cloud.web.limits import BodyLimit, query_names, refuse_unknown_query
+from doorstep_cloud.web.problems import MEDIA_TYPE, Problem, install_problems
+
+_ABOUT: Final = """\
+The service of Doorstep, a video doorbell that nobody outside the household can watch through.
+It keeps sealed clips and cannot open them; what it answers is opened by the household's keys.
+
+Times are RFC 3339 ending in `Z`; bytes are base64url without padding; a `Signed` is
+`{body, sigs}` with Ed25519 over `"doorstep/v1/" + kind + 0x00 + JCS(body)`. Lists are newest
+first. Every error is a problem document: `title` is the fact, `detail` what is safe, `do` the
+next step. Another household's thing is the same 404 as none.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the web app is made of.
+
+    Attributes:
+        databases: Migrated.
+        enroller: What doorbells are enrolled with.
+        public_url: The address clients sign in to.
+        hub: Wakes listeners.
+        objects: Where payloads are.
+        download_limit: Payloads streamed at a time.
+        probes: Parts that must be well, by name.
+        statement_listener: Told after a commit whose chain has grown.
+        clock: Returns Unix milliseconds.
+    """
+
+    databases: Databases
+    enroller: Enroller
+    public_url: str
+    hub: Hub
+    objects: ObjectStore
+    download_limit: int
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    statement_listener: StatementListener = lambda _household: None
+    clock: Clock = now_ms
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """Return the app that answers HTTP."""
+    app = FastAPI(
+        title="Doorstep",
+        description=_ABOUT,
+        version=_version(),
+        # The ready-made pages load scripts from third parties.
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(refuse_unknown_query)],
+        responses={"4XX": _problem("Refused"), "503": _problem("Try later: see Retry-After")},
+    )
+    app.state.databases = parts.databases
+    app.state.enroller = parts.enroller
+    app.state.public_url = parts.public_url
+    app.state.hub = parts.hub
+    app.state.objects = parts.objects
+    app.state.download_limit = parts.download_limit
+    app.state.statement_listener = parts.statement_listener
+    app.state.clock = parts.clock
+    app.state.attempts = Attempts()
+    app.state.probes = Probes({"database": _database_probe(parts.databases), **parts.probes})
+    for router in (
+        entry_routes.router,
+        household_routes.router,
+        device_routes.router,
+        health.router,
+        page.router,
+    ):
+        app.include_router(router)
+    app.add_api_route("/v1/access-rules.json", show_rules, tags=["access"], methods=["GET"])
+    app.state.query_names = query_names(app)
+    install_problems(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerHeaders)
+    return app
+
+
+def show_rules() -> list[dict[str, str | list[str] | None]]:
+    """Return the table that decides who may do what; what is in no row is refused."""
+    return rules_as_json()
+
+
+def _database_probe(databases: Databases) -> Probe:
+    def probe() -> None:
+        with databases.read() as unit:
+            unit.main.connection()
+            unit.vault.connection()
+
+    return probe
+
+
+def _problem(description: str) -> dict[str, object]:
+    return {
+        "description": description,
+        "model": Problem,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _version() -> str:
+    try:
+        return version("doorstep")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,138 @@
+"""`doorstep-cloud all`: the whole service in one process, from settings to a clean end."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Final
+
+import structlog
+
+from doorstep_cloud.app import credentials
+from doorstep_cloud.app.admin import create_admin_app
+from doorstep_cloud.app.credentials import Credentials, read_credentials
+from doorstep_cloud.app.factory import Parts, create_app
+from doorstep_cloud.app.schema import require_current
+from doorstep_cloud.app.serving import (
+    create_server,
+    listen_tcp,
+    listen_unix,
+    serve_until_stopped,
+)
+from doorstep_cloud.app.state import ADMIN_SOCKET, SPOOL, held, require_folder
+from doorstep_cloud.devices.routes import Enroller
+from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.households.principal import now_ms
+from doorstep_cloud.ingest.connection import BrokerAddress
+from doorstep_cloud.ingest.service import Ingest
+from doorstep_cloud.settings import Settings
+from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connect_objects
+from doorstep_cloud.web.health import Probe
+from doorstep_shared.errors import TryLaterError
+
+# Web threads that stream, workers that store, and one that asks whether the store is there.
+_SPARE_CONNECTIONS: Final = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class BrokerAwayError(TryLaterError):
+    """Ingest is not connected to the broker."""
+
+
+def run_all(settings: Settings) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Raises:
+        DoorstepError: It could not start; nothing runs then.
+    """
+    folder = settings.state_dir
+    require_folder(folder)
+    with ExitStack() as stack:
+        stack.enter_context(held(folder))
+        databases = Databases.open(folder)
+        stack.callback(databases.close)
+        require_current(databases)
+        keys = read_credentials(folder)
+        listener = stack.enter_context(listen_tcp(settings.listen_host, settings.listen_port))
+        admin = stack.enter_context(listen_unix(folder / ADMIN_SOCKET))
+        stack.callback((folder / ADMIN_SOCKET).unlink, missing_ok=True)
+        hub, objects = Hub(), _objects(settings)
+        ingest = _ingest(settings, databases, objects, hub, keys)
+        app = create_app(
+            Parts(
+                databases=databases,
+                enroller=_enroller(settings, keys),
+                public_url=settings.public_url,
+                hub=hub,
+                objects=objects,
+                download_limit=settings.download_limit,
+                probes=_probes(objects, ingest),
+            )
+        )
+        admin_app = create_admin_app(databases, app.state.probes, settings.public_url, now_ms)
+        ingest.start()
+        stack.callback(ingest.stop)
+        is_behind_proxy = settings.is_behind_tls_proxy
+        servers = (
+            (create_server(app, is_behind_proxy=is_behind_proxy), listener),
+            (create_server(admin_app, is_behind_proxy=False), admin),
+        )
+        _log.info("service_started", url=settings.public_url)
+        asyncio.run(serve_until_stopped(servers, before_stop=hub.close))
+        _log.info("service_stopped")
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    return connect_objects(
+        endpoint=settings.s3_endpoint,
+        bucket=settings.s3_bucket,
+        access_key=settings.s3_access_key,
+        secret_key=settings.read_s3_secret(),
+        connections=settings.download_limit + _SPARE_CONNECTIONS,
+    )
+
+
+def _ingest(
+    settings: Settings, databases: Databases, objects: ObjectStore, hub: Hub, keys: Credentials
+) -> Ingest:
+    folder = settings.state_dir
+    certificate, key = credentials.INGEST
+    return Ingest(
+        databases=databases,
+        objects=objects,
+        hub=hub,
+        broker=BrokerAddress(
+            host=settings.broker_host,
+            port=settings.broker_port,
+            ca=folder / credentials.CA[0],
+            certificate=folder / certificate,
+            key=folder / key,
+        ),
+        spool_folder=folder / SPOOL,
+        receipt_key=keys.receipt_key,
+        now_ms=now_ms,
+    )
+
+
+def _enroller(settings: Settings, keys: Credentials) -> Enroller:
+    return Enroller(
+        authority=keys.authority,
+        ca_certificate=keys.ca_certificate,
+        receipt_certificate=keys.receipt_certificate,
+        broker_host=settings.device_broker_host,
+        broker_port=settings.device_broker_port,
+    )
+
+
+def _probes(objects: ObjectStore, ingest: Ingest) -> Mapping[str, Probe]:
+    def store() -> None:
+        # Nothing is ever stored under this name; a store that says so is well.
+        with suppress(ObjectMissingError):
+            objects.sha256_of("readyz")
+
+    def broker() -> None:
+        if not ingest.is_connected:
+            raise BrokerAwayError("ingest is not connected to the broker")
+
+    return {"object store": store, "broker": broker}

@@ -1,0 +1,106 @@
+"""The state folder: made by `migrate`, held by one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from doorstep_cloud.app.credentials import create_missing
+from doorstep_cloud.app.schema import upgrade
+from doorstep_cloud.devices.authority import moment_of
+from doorstep_cloud.store.databases import MAIN_FILE, Databases
+from doorstep_shared.errors import RefusedError
+
+ADMIN_SOCKET: Final = "admin.sock"
+SPOOL: Final = "spool"
+
+_LOCK: Final = "lock"
+
+
+class StateFolderError(RefusedError):
+    """The state folder is missing, somebody else's, or in use."""
+
+
+def migrate(folder: Path, broker_names: Sequence[str], now_ms: int) -> list[str]:
+    """Make or bring up to date whatever the service keeps; return what was done, in words.
+
+    Idempotent. The folder, and everything in it, is for its owner only.
+
+    Raises:
+        StateFolderError: The folder cannot be made, or the service is running on it.
+    """
+    done = []
+    if not folder.is_dir():
+        _make(folder)
+        done.append(f"made the state folder {folder}")
+    with held(folder):
+        (folder / SPOOL).mkdir(mode=0o700, exist_ok=True)
+        databases = Databases.open(folder)
+        try:
+            done += upgrade(databases)
+        finally:
+            databases.close()
+        done += create_missing(folder, broker_names, moment_of(now_ms))
+    return done
+
+
+def require_folder(folder: Path) -> None:
+    """Return if ``folder`` is a state folder.
+
+    Raises:
+        StateFolderError: There is none.
+    """
+    if not (folder / MAIN_FILE).exists():
+        raise StateFolderError(f"there is no state folder at {folder}", do="doorstep-cloud migrate")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep every other process of the service off ``folder``.
+
+    SQLite would let a second process in, and its writers would wait for ours and
+    time out; so one process is the rule on SQLite.
+
+    Raises:
+        StateFolderError: Another process has it, or the folder is not ours.
+    """
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _not_ours(folder, error) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise _in_use(folder, os.pread(lock, 20, 0).decode() or "unknown") from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise _not_ours(folder, error) from error
+
+
+def _in_use(folder: Path, process: str) -> StateFolderError:
+    return StateFolderError(
+        f"another doorstep-cloud, process {process}, works on {folder}; "
+        "on SQLite there is one at a time",
+        safe="Nothing was changed.",
+        do=f"Stop it first: kill {process}. Several processes at once need PostgreSQL in place of "
+        "SQLite, which this version does not speak yet.",
+    )
+
+
+def _not_ours(folder: Path, error: OSError) -> StateFolderError:
+    return StateFolderError(
+        f"the state folder {folder} cannot be used: {error.strerror}",
+        do="Choose another with DOORSTEP_CLOUD_STATE_DIR, or correct its owner.",
+    )

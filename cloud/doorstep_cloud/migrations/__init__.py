@@ -1,0 +1,1 @@
+"""The databases' histories: how their tables came to be, one folder each."""

@@ -1,0 +1,1 @@
+"""The main database's steps, each after the one it names."""

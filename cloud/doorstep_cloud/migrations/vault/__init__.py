@@ -1,0 +1,1 @@
+"""The vault database's history."""

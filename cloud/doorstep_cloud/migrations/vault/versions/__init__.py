@@ -1,0 +1,1 @@
+"""The vault database's steps, each after the one it names."""

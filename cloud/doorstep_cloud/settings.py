@@ -1,0 +1,114 @@
+"""The service's settings: from the environment, checked once, passed down as plain values."""
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from doorstep_shared.errors import RefusedError
+
+PREFIX: Final = "DOORSTEP_CLOUD_"
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+_Host = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class WrongSettingsError(RefusedError):
+    """A setting is unknown, missing or out of bounds."""
+
+
+class Settings(BaseSettings):
+    """One value each, from the environment variable ``DOORSTEP_CLOUD_…``.
+
+    Attributes:
+        state_dir: Databases, keys and spool; only its owner may read it.
+        public_url: How clients reach the service; part of what they sign.
+        listen_host: Loopback, unless a TLS proxy is in front.
+        is_behind_tls_proxy: Says that one is, and that it sets X-Forwarded-For.
+        broker_host: Where ingest reaches the broker.
+        device_broker_host: Where doorbells reach it; told at enrolment.
+        s3_secret_key_file: Read instead of ``s3_secret_key`` when given.
+        download_limit: Clips streamed at a time; one more is asked to come back.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    state_dir: Path = Path.home() / ".local/share/doorstep-cloud"
+    public_url: Annotated[str, Field(pattern="^https?://[^/?#]+$")] = "http://127.0.0.1:8080"
+    listen_host: _Host = "127.0.0.1"
+    listen_port: _Port = 8080
+    is_behind_tls_proxy: bool = False
+    broker_host: _Host = "127.0.0.1"
+    broker_port: _Port = 8883
+    device_broker_host: _Host = "127.0.0.1"
+    device_broker_port: _Port = 8883
+    s3_endpoint: Annotated[str, Field(pattern="^https?://")] = "http://127.0.0.1:8333"
+    s3_bucket: Annotated[str, Field(min_length=3, max_length=63)] = "clips"
+    s3_access_key: str = "doorstep"
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_secret_key_file: Path | None = None
+    download_limit: Annotated[int, Field(ge=1, le=256)] = 8
+
+    @model_validator(mode="after")
+    def _only_loopback_is_clear(self) -> Self:
+        if not self.is_behind_tls_proxy and not is_loopback(self.listen_host):
+            raise ValueError(
+                f"listen_host {self.listen_host} is not loopback, and this service speaks http: "
+                "put a TLS proxy in front and set is_behind_tls_proxy"
+            )
+        return self
+
+    def read_s3_secret(self) -> str:
+        """Return the object store's secret key, from the file when there is one.
+
+        Raises:
+            WrongSettingsError: The file cannot be read.
+        """
+        if self.s3_secret_key_file is None:
+            return self.s3_secret_key.get_secret_value()
+        try:
+            return self.s3_secret_key_file.read_text().strip()
+        except OSError as error:
+            raise WrongSettingsError(
+                f"the file {self.s3_secret_key_file} cannot be read: {error.strerror}",
+                do=f"Check {PREFIX}S3_SECRET_KEY_FILE.",
+            ) from error
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        WrongSettingsError: Naming each that is unknown or out of bounds.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted({name for name in os.environ if name.startswith(PREFIX)} - known)
+    if unknown:
+        raise WrongSettingsError(
+            f"no such setting: {', '.join(unknown)}",
+            do="doorstep-cloud --help        (names them all)",
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise WrongSettingsError(_problems(error), do="Set it anew and start again.") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is this machine only, by its spelling."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        " ".join([*(f"{PREFIX}{part}".upper() for part in problem["loc"]), problem["msg"]])
+        for problem in error.errors(include_input=False)
+    )

@@ -1,0 +1,1 @@
+"""What is common to all of HTTP: problems, limits, headers, health, the page at the root."""

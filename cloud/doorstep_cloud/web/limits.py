@@ -1,0 +1,156 @@
+"""What a request may be: its body's size, depth and coding, and its query's names."""
+
+import json
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from doorstep_cloud.web.problems import problem_response
+from doorstep_shared.errors import BadMessageError
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 8
+
+QueryNames = Mapping[tuple[str, str], frozenset[str]]
+"""The query parameters of each (path template, method)."""
+
+
+class UnknownParameterError(BadMessageError):
+    """A query parameter that this address does not know."""
+
+
+class _RefusedBodyError(Exception):
+    def __init__(self, status: int, name: str, title: str) -> None:
+        super().__init__(title)
+        self.status = status
+        self.name = name
+        self.title = title
+
+
+class BodyLimit:
+    """Middleware: reads each body whole, at most 64 KiB, and looks at it before anybody else.
+
+    A compressed body is refused: a small one may unfold into a large one.
+    JSON with a name twice is refused: two readers would see two requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await _read_body(Headers(scope=scope), receive)
+        except _RefusedBodyError as refused:
+            answer = problem_response(refused.status, refused.name, refused.title)
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+def query_names(app: FastAPI) -> QueryNames:
+    """Return the query parameters of every operation of ``app``, as its OpenAPI says."""
+    return {
+        (path, method.upper()): frozenset(
+            parameter["name"]
+            for parameter in operation.get("parameters", ())
+            if parameter["in"] == "query"
+        )
+        for path, operations in app.openapi()["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+def refuse_unknown_query(request: Request) -> None:
+    """Refuse query parameters that the address does not know: a typing error must not widen a list.
+
+    Raises:
+        UnknownParameterError: Naming the first of them.
+    """
+    names: QueryNames = request.app.state.query_names
+    known = names.get((request.scope["route"].path, request.method), frozenset())
+    for name in request.query_params:
+        if name not in known:
+            raise UnknownParameterError(
+                f"there is no parameter {name[:64]!r} here",
+                do=f"It knows: {', '.join(sorted(known)) or 'none'}.",
+            )
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    if headers.get("content-encoding", "identity") != "identity":
+        raise _RefusedBodyError(415, "compressed-body", "a request body is not compressed here")
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+        raise _too_long()
+    body = bytearray()
+    is_more = True
+    while is_more:
+        message = await receive()
+        body += message.get("body", b"")
+        is_more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_long()
+    if body:
+        _check_json(bytes(body))
+    return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a receive that gives ``body`` once, and then whatever else happens."""
+    is_given = False
+
+    async def replay() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        found = json.loads(
+            body, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise _RefusedBodyError(
+            400, "no-json", "this body is not JSON, or says a name twice"
+        ) from error
+    if _is_deeper(found, MAX_DEPTH):
+        raise _RefusedBodyError(
+            400, "too-deep", f"this body is nested deeper than {MAX_DEPTH} levels"
+        )
+
+
+def _too_long() -> _RefusedBodyError:
+    return _RefusedBodyError(
+        413, "too-long", f"a body has at most {MAX_BODY_BYTES // 1024} KiB here"
+    )
+
+
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_is_deeper(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_is_deeper(item, levels - 1) for item in value)
+    return False
