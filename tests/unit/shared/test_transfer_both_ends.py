@@ -35,7 +35,6 @@ from doorstep_shared.transfer.receiver import (
     Quarantine,
     Receiver,
     ReceiverActions,
-    ReceiverState,
     SendReceipt,
     Store,
     WriteSegment,
@@ -78,6 +77,7 @@ class Service:
         self.rows = 0
         self.receipts = 0
         self.quarantines: list[Reason] = []
+        self.is_rotten = False
         self.now_us = 0
 
     def awake(self) -> Receiver:
@@ -134,6 +134,7 @@ class Service:
                     self.is_storing = True
                 case Discard():
                     self.bytes.clear()
+                    self.is_rotten = False
                     self.journal = action.journal
                 case SendReceipt():
                     assert self.rows == 1
@@ -165,6 +166,7 @@ class Service:
     def put(self) -> bool:
         """Put the object if it is absent; return whether the spool had the right hash."""
         if hashlib.sha256(self.bytes).digest() != self.facts.sha256:
+            assert self.is_rotten
             return False
         assert self.object is None or self.object == bytes(self.bytes)
         self.object = bytes(self.bytes)
@@ -193,6 +195,7 @@ class Transfer(RuleBasedStateMachine):
         length=st.one_of(
             st.integers(1, 40 * MIN_CHUNK_BYTES),
             st.integers(1, 40).map(lambda n: n * MIN_CHUNK_BYTES),
+            st.integers(16, 24).map(lambda n: n * CHUNK_BYTES),
         ),
         chunk=CHUNKS,
     )
@@ -337,14 +340,12 @@ class Transfer(RuleBasedStateMachine):
     @rule(where=st.integers(0, 40 * MIN_CHUNK_BYTES))
     def rot(self, where: int) -> None:
         self.service.bytes[where % len(self.service.bytes)] ^= 1
+        self.service.is_rotten = True
         self.corruptions += 1
 
     @rule()
     def expire(self) -> None:
-        receiver = self.service.awake()
-        self.service.act(receiver.tick(self.now_us + 24 * 3600 * 1_000_000))
-        if receiver.state is ReceiverState.OPEN:
-            self.service.outcomes.clear()
+        self.service.act(self.service.awake().tick(self.now_us + 24 * 3600 * 1_000_000))
 
     # What always holds.
 
@@ -369,6 +370,7 @@ class Transfer(RuleBasedStateMachine):
         if not hasattr(self, "sender"):
             return
         assert self.sender.in_flight_bytes <= MAX_IN_FLIGHT_BYTES
+        assert len(self.sender._left_us) <= MAX_WINDOW
         assert len(self.service.bytes) <= len(self.data)
         if self.service.receiver is not None:
             assert self.service.receiver.writing_bytes <= MAX_IN_FLIGHT_BYTES
@@ -389,6 +391,7 @@ class Transfer(RuleBasedStateMachine):
             if self.sender.state in ENDS:
                 break
             self.step_fairly()
+            self.little_is_on_the_way_and_no_byte_too_many_is_spooled()
         if self.sender.state is SenderState.CANCELLED:
             assert self.service.quarantines
             assert self.corruptions >= 3
@@ -415,7 +418,8 @@ class Transfer(RuleBasedStateMachine):
 
 TestTransfer = Transfer.TestCase
 TestTransfer.settings = settings(
-    max_examples=120,
+    # `make soak` raises the profile; every run here costs about 20 ms.
+    max_examples=max(120, settings().max_examples),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
