@@ -418,8 +418,7 @@ class Transfer(RuleBasedStateMachine):
 
 TestTransfer = Transfer.TestCase
 TestTransfer.settings = settings(
-    # `make soak` raises the profile; every run here costs about 20 ms.
-    max_examples=max(120, settings().max_examples),
+    max_examples=120,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
