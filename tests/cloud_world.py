@@ -1,0 +1,112 @@
+"""Databases with households and doorbells in them, for tests of the service."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from doorstep_cloud.clips import tables as clip_tables
+from doorstep_cloud.devices.tables import ClaimRow, DeviceRow
+from doorstep_cloud.events import tables as event_tables
+from doorstep_cloud.households.chain import append_statement, found_household
+from doorstep_cloud.households.invites import create_invite
+from doorstep_cloud.store.base import MainBase, VaultBase
+from doorstep_cloud.store.databases import Databases
+from doorstep_shared.ids import HouseholdId
+from doorstep_shared.statements import DeviceState, Head, Statement, accept_next, accept_root
+from doorstep_shared.statements import sign_statement as sign
+from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from
+
+# Imported so that `create_all` knows their tables.
+TABLES = (clip_tables, event_tables)
+KEYRING_FILE = b"age-encryption.org/v1\n"
+
+
+@contextmanager
+def open_empty(folder: Path) -> Iterator[Databases]:
+    """Open both databases with all tables and no rows."""
+    databases = Databases.open(folder)
+    MainBase.metadata.create_all(databases.main)
+    VaultBase.metadata.create_all(databases.vault)
+    try:
+        yield databases
+    finally:
+        databases.close()
+
+
+class House:
+    """A household in the database, and its owner's keys."""
+
+    def __init__(self, databases: Databases, owner: Person, household: HouseholdId) -> None:
+        self._databases = databases
+        self.owner = owner
+        statement: Statement = first_statement().model_copy(
+            update={"household": household, "roster": (owner.member,)}
+        )
+        first = sign(statement, owner.sign)
+        self.head: Head = accept_root(first)
+        with databases.write() as unit:
+            invite = create_invite(unit, NOW_MS, random_from(f"invite/{household}"))
+            unit.main.flush()
+            files: dict[str, bytes] = {owner.member.member: KEYRING_FILE}
+            found_household(unit, invite.code, first, files, NOW_MS)
+            unit.commit()
+
+    @property
+    def id(self) -> HouseholdId:
+        return self.head.household
+
+    def enrol(self, bell: Doorbell) -> None:
+        """Let a doorbell answer a claim; the household has not listed it yet."""
+        claim = random_from(f"claim/{bell.device.id}")(16)
+        with self._databases.write() as unit:
+            unit.main.add(
+                ClaimRow(
+                    id=claim, household=self.id, created_at_ms=NOW_MS, expires_at_ms=NOW_MS + 1000
+                )
+            )
+            unit.main.flush()
+            unit.main.add(
+                DeviceRow(
+                    id=bell.device.id,
+                    household=self.id,
+                    claim=claim,
+                    tls_key=bell.device.tls_key,
+                    manifest_key=bell.device.manifest_key,
+                    age_recipient=bell.device.age_recipient,
+                    mac=bytes(32),
+                    request_sha256=bytes(32),
+                    certificate="",
+                    enrolled_at_ms=NOW_MS,
+                )
+            )
+            unit.commit()
+
+    def state(self, **changes: object) -> None:
+        """Append a statement with ``changes``, signed by the owner."""
+        statement = self.head.statement.model_copy(
+            update={
+                "seq": self.head.statement.seq + 1,
+                "prev": self.head.signed.body_hash,
+                **changes,
+            }
+        )
+        signed = sign(statement, self.owner.sign)
+        with self._databases.write() as unit:
+            append_statement(unit, self.id, signed, None, NOW_MS)
+            unit.commit()
+        self.head = accept_next(self.head, signed)
+
+    def list(self, *bells: Doorbell) -> None:
+        """List these doorbells as active, beside those that are listed."""
+        self.state(devices=(*self.head.statement.devices, *(bell.device for bell in bells)))
+
+    def revoke(self, bell: Doorbell) -> None:
+        """Say that a listed doorbell is not trusted any more."""
+        self.state(
+            devices=tuple(
+                device.model_copy(update={"state": DeviceState.REVOKED})
+                if device.id == bell.device.id
+                else device
+                for device in self.head.statement.devices
+            )
+        )
