@@ -9,8 +9,11 @@ from fastapi import Depends, FastAPI
 
 from doorstep_cloud.access.attempts import Attempts
 from doorstep_cloud.access.policy import rules_as_json
+from doorstep_cloud.clips import routes as clip_routes
+from doorstep_cloud.clips.downloads import DownloadPlaces
 from doorstep_cloud.devices import routes as device_routes
 from doorstep_cloud.devices.routes import Enroller
+from doorstep_cloud.events import routes as event_routes
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households import entry_routes
 from doorstep_cloud.households import routes as household_routes
@@ -78,7 +81,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.public_url = parts.public_url
     app.state.hub = parts.hub
     app.state.objects = parts.objects
-    app.state.download_limit = parts.download_limit
+    app.state.download_places = DownloadPlaces(parts.download_limit)
     app.state.statement_listener = parts.statement_listener
     app.state.clock = parts.clock
     app.state.attempts = Attempts()
@@ -87,6 +90,8 @@ def create_app(parts: Parts) -> FastAPI:
         entry_routes.router,
         household_routes.router,
         device_routes.router,
+        event_routes.router,
+        clip_routes.router,
         health.router,
         page.router,
     ):

@@ -68,6 +68,7 @@ def run_all(settings: Settings) -> None:
                 objects=objects,
                 download_limit=settings.download_limit,
                 probes=_probes(objects, ingest),
+                statement_listener=ingest.statement_made,
             )
         )
         admin_app = create_admin_app(databases, app.state.probes, settings.public_url, now_ms)

@@ -7,6 +7,7 @@ an id. Pages stay whole while new items arrive in front of them.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -97,20 +98,24 @@ class ListQuery(BaseModel):
         if self.device is not None:
             wanted.append(device == self.device)
         if self.since is not None:
-            wanted.append(at >= self.since.timestamp() * 1000)
+            wanted.append(at >= _ms(self.since))
         if self.until is not None:
-            wanted.append(at < self.until.timestamp() * 1000)
+            wanted.append(at < _ms(self.until))
         if self.cursor is not None:
             place = _parse(self.cursor)
             wanted.append(tuple_(at, id_) < tuple_(place.at, place.id))
         return wanted
 
-    def link(self, path: str, place: Place | None) -> str | None:
-        """Return the address of the page that begins after ``place``."""
+    def link(self, address: str, place: Place | None) -> str | None:
+        """Return the address of the page of the list at ``address`` that begins after ``place``."""
         if place is None:
             return None
         asked = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        return f"{path}?{urlencode({**asked, 'cursor': str(place)})}"
+        return f"{address}?{urlencode({**asked, 'cursor': str(place)})}"
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def add_link(response: Response, address: str | None) -> str | None:

@@ -11,11 +11,16 @@ from typing import Final
 import structlog
 
 from doorstep_cloud.clips.service import announce
-from doorstep_cloud.devices.service import record_health, record_hello, record_status
+from doorstep_cloud.devices.service import (
+    list_devices,
+    record_health,
+    record_hello,
+    record_status,
+)
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import record_event
-from doorstep_cloud.households.chain import is_epoch, read_statements
+from doorstep_cloud.households.chain import is_epoch, read_head, read_statements
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.inbox import Inbox, Message
 from doorstep_cloud.ingest.rules import (
@@ -141,6 +146,18 @@ class ControlDesk:
         """Handle batch after batch until the inbox is closed."""
         while messages := self._inbox.take(BATCH):
             self._handle(list(self._decoded(messages)))
+
+    def send_head(self, household: HouseholdId) -> None:
+        """Send a household's newest statement to its doorbells, as after it was made.
+
+        One that has missed an earlier one sees the gap, and says hello for all of them.
+        """
+        with self._databases.read() as unit:
+            head = read_head(unit, household)
+            devices = [device.id for device in list_devices(unit, household, self._now_ms())]
+        body = Statements(statements=(head.signed,)).encode()
+        for device in devices:
+            self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
 
     def _decoded(self, messages: Iterable[Message]) -> Iterator[_Letter]:
         for message in messages:

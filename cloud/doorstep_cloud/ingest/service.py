@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,8 @@ from doorstep_cloud.ingest.transfers import TransferDesk
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.store.spool import Spool
-from doorstep_shared.errors import BadMessageError
+from doorstep_shared.errors import BadMessageError, TryLaterError
+from doorstep_shared.ids import HouseholdId
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import (
     INGEST_BULK_FILTERS,
@@ -71,6 +73,7 @@ class Ingest:
         room = StoreRoom(databases, objects, receipt_key, now_ms)
         spool = Spool(spool_folder)
         self._transfers = TransferDesk(databases, spool, room, self._bulk.publish, counters)
+        self._errands = ThreadPoolExecutor(1, thread_name_prefix="ingest-errand")
         self._stopping = threading.Event()
         self._threads = (
             threading.Thread(target=self._desk.run, name="ingest-control", daemon=True),
@@ -101,9 +104,27 @@ class Ingest:
         self._bulk.stop()
         self._inbox.close()
         self._transfers.stop()
+        self._errands.shutdown(cancel_futures=True)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(STOP_S)
+
+    def statement_made(self, household: HouseholdId) -> None:
+        """Bring a household's new statement to its doorbells; returns at once.
+
+        Called after the commit, from any thread. A doorbell that does not hear it
+        is told when it says hello.
+        """
+        self._errands.submit(self._send_head, household)
+
+    def _send_head(self, household: HouseholdId) -> None:
+        try:
+            self._desk.send_head(household)
+        except TryLaterError as error:
+            log.warning("statement_not_sent", fact=error.fact)
+        except Exception:  # The boundary of this task: nobody waits for its end.
+            self.counters.add(Count.CRASHED)
+            log.exception("statement_errand_crashed")
 
     def _take_control(self, topic_text: str, payload: bytes) -> None:
         try:
