@@ -1,16 +1,76 @@
-"""The outbox: events and clips promised to the service; they survive power loss."""
+"""The outbox: events and clips promised to the service; they survive power loss.
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+    outbox/format          ``doorstep-outbox 1``
+           chain.json      number and hash of the newest manifest
+           events-N.log    see `event_log`
+           {clip}/         see `clip_folder`
 
-from doorstep_device.ports.disk import Disk
+What it cannot read it keeps, and says so; it never deletes what it does not know.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from doorstep_device.chain import CHAIN_PATH, Chain, Link
+from doorstep_device.clip_folder import GONE, OUTBOX, ClipFolder, ClipRecord, ClipState, Opening
+from doorstep_device.clip_writer import ClipWriter, Ending
+from doorstep_device.event_log import EVENT_LOG, EventLog, PendingEvent
+from doorstep_device.ports.disk import Disk, DiskFullError
+from doorstep_device.rules.eviction import KeptClip, Worth, decide_evictions, is_cache_over
 from doorstep_shared.age_keys import Recipient
-from doorstep_shared.errors import RefusedError
-from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId, Random
-from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
-from doorstep_shared.signing import Signed, SigningKey, VerifyKey
+from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
+from doorstep_shared.ids import (
+    ClipId,
+    DeviceId,
+    EventId,
+    HouseholdId,
+    Random,
+    draw_clip_id,
+    parse_clip_id,
+)
+from doorstep_shared.manifest import (
+    ClipKind,
+    EnvelopeFacts,
+    Manifest,
+    ObjectFacts,
+    ObjectName,
+    PayloadFacts,
+    sign_manifest,
+)
+from doorstep_shared.receipts import verify_receipt
+from doorstep_shared.seal import seal_bytes
+from doorstep_shared.signing import Signed, SigningKey, VerifyKey, WrongSignatureError
+from doorstep_shared.tail import MAX_SLOT_BYTES, recover
 from doorstep_shared.wire import Announcement, Event
+
+__all__ = [
+    "ClipGoneError",
+    "Outbox",
+    "OutboxKeys",
+    "PendingClip",
+    "PendingEvent",
+    "Problem",
+    "Sealing",
+    "Start",
+    "Usage",
+]
+
+_FORMAT: Final = b"doorstep-outbox 1\n"
+_FORMAT_PATH: Final = f"{OUTBOX}/format"
+_NEW_OUTBOX: Final = frozenset({"format.tmp", "chain.json", "chain.json.tmp"})
+_OWN_NAMES: Final = frozenset({"format", *_NEW_OUTBOX})
+
+# Clips leave this much of the card to events, records and logs.
+_RESERVE_BYTES: Final = 8 * 1024 * 1024
+# A clip is not begun for less: some seconds of video.
+_LEAST_CLIP_BYTES: Final = 2 * 1024 * 1024
+# What a clip takes besides its payloads: clip.json, and every file's last page.
+_FOLDER_BYTES: Final = 16 * 1024
+_MAX_REASON: Final = 200
+_SMALLEST_FIRST: Final = (ObjectName.THUMB, ObjectName.DETAILS, ObjectName.FILE)
 
 
 class ClipGoneError(RefusedError):
@@ -48,6 +108,27 @@ class Sealing:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What is known of a clip when it begins.
+
+    Attributes:
+        kind: As of now: a ring may still come.
+        events: As of now, 1 to 32.
+        part: Counts an episode's parts from 1.
+        pre_roll_ms: How much of the clip lies before its first event, at most 60 s.
+        start_ms: Wall time of its first frame, Unix milliseconds.
+        clock_synced: Whether that clock was set from outside.
+    """
+
+    kind: ClipKind
+    events: tuple[EventId, ...]
+    part: int
+    pre_roll_ms: int
+    start_ms: int
+    clock_synced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Something in the outbox that nobody here can read; it is kept as it is.
 
@@ -58,14 +139,6 @@ class Problem:
 
     path: str
     fact: str
-
-
-@dataclass(frozen=True, slots=True)
-class PendingEvent:
-    """An event that the service has not acknowledged yet."""
-
-    kind: ClipKind
-    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +183,50 @@ class Usage:
     dropped_events: int
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A finished clip, as in its folder; `is_announced` is not."""
+
+    folder: ClipFolder
+    record: ClipRecord
+    manifest: Manifest
+    is_announced: bool = False
+
+    @property
+    def worth(self) -> Worth:
+        if self.record.state is ClipState.STORED:
+            return Worth.STORED
+        if self.record.state is ClipState.REFUSED:
+            return Worth.REFUSED
+        return Worth.RING if self.manifest.kind is ClipKind.RING else Worth.MOTION
+
+    @property
+    def size_bytes(self) -> int:
+        payloads = (facts.payload.length for facts in self.manifest.objects.values())
+        return sum(payloads) + _FOLDER_BYTES
+
+    @property
+    def missing(self) -> tuple[ObjectName, ...]:
+        has = self.manifest.objects.keys() - self.record.receipts.keys()
+        return tuple(name for name in _SMALLEST_FIRST if name in has)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """A small object on the disk."""
+
+    envelope: bytes
+    facts: ObjectFacts
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    """A whole payload on the disk."""
+
+    length: int
+    sha256: bytes
+
+
 class Outbox:
     """Events and clips on the doorbell's own disk.
 
@@ -117,37 +234,137 @@ class Outbox:
     durable before such an error still is.
     """
 
+    def __init__(
+        self,
+        disk: Disk,
+        keys: OutboxKeys,
+        chain: Chain,
+        events: EventLog,
+        *,
+        random: Random,
+        cap_bytes: int,
+    ) -> None:
+        self._disk: Final = disk
+        self._keys: Final = keys
+        self._random: Final = random
+        self._cap_bytes: Final = cap_bytes
+        self._chain: Final = chain
+        self._events: Final = events
+        self._kept: Final[dict[ClipId, _Kept]] = {}
+        self._recording: ClipWriter | None = None
+        # Recordings that broke off, whose disk has not let them be ended yet.
+        self._unsettled: Final[dict[ClipId, ClipFolder]] = {}
+        self._problems: Final[list[Problem]] = []
+        self._dropped_clips = 0
+
     @classmethod
-    def open(
-        cls, disk: Disk, keys: OutboxKeys, *, random: Random, now_ms: int, cap_bytes: int
-    ) -> "Outbox":
+    def open(cls, disk: Disk, keys: OutboxKeys, *, random: Random, cap_bytes: int) -> Self:
         """Return the outbox under ``outbox/``, made if missing.
 
         Rebuilds the index, ends recordings that were cut, and forgets what a cut left half
         removed. What it cannot read it keeps and lists in `problems`.
+
+        Args:
+            disk: The doorbell's.
+            keys: Whose outbox it is.
+            random: For file keys, nonces and ids.
+            cap_bytes: How much clips may take on the disk; the oldest give way.
         """
-        raise NotImplementedError
+        problems = _prepare(disk)
+        chain, chain_problems = _open_chain(disk)
+        outbox = cls(disk, keys, chain, EventLog.open(disk), random=random, cap_bytes=cap_bytes)
+        outbox._problems.extend((*problems, *chain_problems))
+        outbox._load()
+        return outbox
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What was found unreadable; kept, and for a person to look at."""
-        raise NotImplementedError
+        return tuple(self._problems)
 
     def put_event(self, kind: ClipKind, event: Event) -> None:
         """Keep an event until it is acknowledged; durable on return. Repeating is harmless."""
-        raise NotImplementedError
+        self._events.put(kind, event)
 
     def pending_events(self) -> tuple[PendingEvent, ...]:
         """Return the events without an ack, rings first, each kind oldest first."""
-        raise NotImplementedError
+        pending = self._events.pending
+        return tuple(sorted(pending, key=lambda waiting: waiting.kind is not ClipKind.RING))
 
     def mark_events_acked(self, events: Iterable[EventId]) -> None:
-        """Forget events the service has committed; unknown ones are passed over."""
-        raise NotImplementedError
+        """Forget events the service has committed; durable. Unknown ones are passed over."""
+        self._events.forget(events)
+
+    def begin_clip(self, sealing: Sealing, start: Start) -> ClipWriter:
+        """Return a writer for a new clip; its folder is durable on return.
+
+        One clip is recorded at a time. If power fails before the writer's first tick, the
+        clip was never there.
+
+        Raises:
+            DiskFullError: There is no room, and nothing that may give way.
+        """
+        if self._recording is not None:
+            raise ValueError("another clip is being recorded")
+        self._make_room(_LEAST_CLIP_BYTES, start.kind)
+        folder = ClipFolder(self._disk, draw_clip_id(start.start_ms, self._random))
+        opening = Opening(
+            household=sealing.household,
+            epoch=sealing.epoch,
+            recipient=str(sealing.recipient),
+            kind=start.kind,
+            events=start.events,
+            part=start.part,
+            pre_roll_ms=start.pre_roll_ms,
+            start=start.start_ms,
+            clock_synced=start.clock_synced,
+        )
+        # Until it has ended well, it is one that a recovery would have to end.
+        self._unsettled[folder.clip] = folder
+        self._recording = ClipWriter(folder, opening, self._random)
+        return self._recording
+
+    def tick_clip(self, writer: ClipWriter, fragments: bytes, media_ms: int) -> None:
+        """Make whole fragments durable, with one sync; older clips give way.
+
+        Raises:
+            DiskFullError: There is no room, and nothing that may give way.
+        """
+        self._make_room(len(fragments) + MAX_SLOT_BYTES, writer.kind)
+        writer.tick(fragments, media_ms)
+
+    def finish_clip(self, writer: ClipWriter, fragments: bytes, ending: Ending) -> Manifest:
+        """End a clip with its last fragments: signed, durable and pending on return."""
+        finished = writer.finish(fragments, ending.media_ms)
+        payload = _Payload(finished.payload_bytes, finished.sha256)
+        manifest = self._conclude(writer.folder, writer.record, payload, ending)
+        writer.file.close()
+        self._recording = None
+        return manifest
+
+    def break_off_clip(self, writer: ClipWriter) -> Manifest | None:
+        """End a clip that the disk failed, with what is whole of it.
+
+        Returns:
+            Its manifest; None if nothing of it was durable, or if the disk does not even let
+            it be ended: then `tidy` or the next start does.
+        """
+        self._recording = None
+        try:
+            writer.file.close()
+        finally:
+            self._settle()
+        kept = self._kept.get(writer.clip)
+        return None if kept is None else kept.manifest
 
     def pending_clips(self) -> tuple[PendingClip, ...]:
         """Return finished clips that are not stored whole, rings first, each kind oldest first."""
-        raise NotImplementedError
+        waiting = [kept for kept in self._kept.values() if kept.record.state is ClipState.FINISHED]
+        waiting.sort(key=lambda kept: (-kept.worth, kept.manifest.seq))
+        return tuple(
+            PendingClip(kept.folder.clip, kept.manifest, kept.is_announced, kept.missing)
+            for kept in waiting
+        )
 
     def announcement(self, clip: ClipId) -> Announcement:
         """Return the body of ``ev/clip``.
@@ -155,7 +372,8 @@ class Outbox:
         Raises:
             ClipGoneError: No such finished clip.
         """
-        raise NotImplementedError
+        record = self._find(clip).record
+        return Announcement(manifest=record.signed, envelopes=record.envelopes)
 
     def read_payload(self, clip: ClipId, name: ObjectName, offset: int, size: int) -> bytes:
         """Return bytes of an object's payload, fewer only at its end.
@@ -163,37 +381,324 @@ class Outbox:
         Raises:
             ClipGoneError: No such finished clip or object; it may have been evicted.
         """
-        raise NotImplementedError
+        kept = self._find(clip)
+        if (facts := kept.manifest.objects.get(name)) is None:
+            raise _gone(clip)
+        size = min(size, max(facts.payload.length - offset, 0))
+        with kept.folder.open_object(name) as file:
+            return file.read_at(offset, size)
 
     def mark_announced(self, clip: ClipId) -> None:
-        """Note that the service knows the clip; until the next `open` only (asking twice is
-        harmless). Unknown clips are passed over.
-        """
-        raise NotImplementedError
+        """Note that the service knows the clip, until the next `open`: telling it twice is
+        harmless. Unknown clips are passed over.
+        """  # noqa: D205 - one sentence
+        if (kept := self._kept.get(clip)) is not None:
+            kept.is_announced = True
 
     def mark_receipt(self, receipt: Signed, now_ms: int) -> ClipId | None:
         """Note that the service has stored an object; durable on return.
 
+        Args:
+            receipt: As it came.
+            now_ms: Wall time, Unix milliseconds.
+
         Returns:
-            The clip if all its objects are now stored, so that it only stays as cache.
+            The clip if all its objects are now stored, so that it only stays as cache. None
+            also for a clip that is not here.
 
         Raises:
             WrongSignatureError: Not under the pinned key, or none is pinned.
             BadMessageError: Not a receipt, or for other bytes than the manifest's.
         """
-        raise NotImplementedError
+        if self._keys.receipt_key is None:
+            raise WrongSignatureError("this doorbell has no key to check receipts with")
+        body = verify_receipt(receipt, self._keys.receipt_key)
+        if (kept := self._kept.get(body.clip)) is None:
+            return None
+        facts = kept.manifest.objects.get(body.object)
+        is_ours = facts is not None and body.device == self._keys.device
+        if facts is None or not is_ours or facts.payload != _payload_facts(body.size, body.sha256):
+            raise BadMessageError("this receipt is for other bytes than this doorbell recorded")
+        if body.object in kept.missing:
+            self._note_receipt(kept, body.object, receipt, now_ms)
+        return None if kept.missing else body.clip
 
     def mark_refused(self, clip: ClipId, reason: str) -> None:
-        """Note that the service will never take the clip; durable. It is no longer pending."""
-        raise NotImplementedError
+        """Note that the service will never take the clip; durable. It is no longer pending.
+
+        It stays on the card until room is needed. Unknown clips are passed over.
+        """
+        kept = self._kept.get(clip)
+        if kept is not None and kept.record.state is ClipState.FINISHED:
+            self._change(kept, state=ClipState.REFUSED, refusal=reason[:_MAX_REASON])
 
     def tidy(self, now_ms: int) -> None:
         """Forget clips stored a day ago, keep the byte cap, end what could not be ended before.
 
         To be called every minute or so.
         """
-        raise NotImplementedError
+        self._settle()
+        for kept in list(self._kept.values()):
+            stored_at = kept.record.stored_at
+            if stored_at is not None and is_cache_over(stored_at, now_ms):
+                self._remove(kept)
+        self._evict(0, sparing=None)
 
     def usage(self) -> Usage:
         """Return what the outbox holds now."""
-        raise NotImplementedError
+        waiting = [kept for kept in self._kept.values() if kept.record.state is ClipState.FINISHED]
+        cached = sum(kept.record.state is ClipState.STORED for kept in self._kept.values())
+        recording_bytes = 0 if self._recording is None else self._recording.disk_bytes
+        return Usage(
+            waiting_events=len(self._events.pending),
+            waiting_clips=len(waiting) + len(self._unsettled),
+            waiting_bytes=sum(kept.size_bytes for kept in waiting) + recording_bytes,
+            cached_clips=cached,
+            total_bytes=self._total_bytes(),
+            free_bytes=self._disk.free_bytes(),
+            dropped_clips=self._dropped_clips,
+            dropped_events=self._events.dropped,
+        )
+
+    # ── the start ──
+
+    def _load(self) -> None:
+        for name in self._disk.list_dir(OUTBOX):
+            path = f"{OUTBOX}/{name}"
+            try:
+                self._load_entry(name, path)
+            except (BadMessageError, RefusedError) as error:
+                self._problems.append(Problem(path, error.fact))
+        self._chain.save()
+        self._settle()
+
+    def _load_entry(self, name: str, path: str) -> None:
+        if name in _OWN_NAMES or EVENT_LOG.fullmatch(name.removesuffix(".tmp")):
+            return
+        clip = parse_clip_id(name.removesuffix(GONE))
+        if name.endswith(GONE):
+            self._disk.remove_tree(path)
+            return
+        folder = ClipFolder(self._disk, clip)
+        if folder.is_barely_begun():
+            folder.remove()
+            return
+        record = folder.read_record()
+        if record.state is ClipState.RECORDING:
+            self._unsettled[clip] = folder
+            return
+        self._keep(folder, record, folder.read_manifest(record))
+
+    def _keep(self, folder: ClipFolder, record: ClipRecord, manifest: Manifest) -> None:
+        self._kept[folder.clip] = _Kept(folder, record, manifest)
+        self._chain.catch_up(Link(manifest.seq, record.signed.body_hash))
+
+    # ── the end of a clip ──
+
+    def _settle(self) -> None:
+        """End the recordings that broke off; one that the disk does not let be ended stays."""
+        under_way = None if self._recording is None else self._recording.clip
+        for clip, folder in list(self._unsettled.items()):
+            if clip == under_way:
+                continue
+            try:
+                self._recover(folder)
+            except TryLaterError:
+                continue
+            except (BadMessageError, RefusedError) as error:
+                self._problems.append(Problem(folder.path, error.fact))
+            self._unsettled.pop(clip, None)
+
+    def _recover(self, folder: ClipFolder) -> None:
+        """End a recording with what was whole at its last tick; with nothing, it never was."""
+        if not folder.exists():
+            return
+        record = folder.read_record()
+        if record.state is not ClipState.RECORDING:
+            # Its manifest was durable after all, and the error came behind it.
+            self._keep(folder, record, folder.read_manifest(record))
+            return
+        with folder.open_object(ObjectName.FILE) as file:
+            found = recover(file.read_at, file.size())
+            if found is None:
+                folder.remove()
+                return
+            file.write_at(found.write.offset, found.write.data)
+            file.sync()
+            payload = _Payload(found.payload_bytes, found.sha256)
+            ending = Ending(media_ms=found.media_ms, is_last=True, is_truncated=True)
+            self._conclude(folder, record, payload, ending)
+
+    def _conclude(
+        self, folder: ClipFolder, record: ClipRecord, payload: _Payload, ending: Ending
+    ) -> Manifest:
+        """Sign for a clip whose payload is whole and synced; durable on return.
+
+        In this order: the objects, then ``clip.json`` with the manifest, then the chain, and
+        only then the tail slots go. Cut anywhere, the next start goes on from what is there.
+        """
+        opening = record.opening
+        thumb = self._seal_aside(folder, ObjectName.THUMB, opening, ending.thumb)
+        details = self._seal_aside(folder, ObjectName.DETAILS, opening, ending.details)
+        envelopes = record.envelopes.model_copy(
+            update={"thumb": thumb and thumb.envelope, "details": details and details.envelope}
+        )
+        newest = self._chain.newest
+        manifest = Manifest(
+            household=opening.household,
+            device=self._keys.device,
+            clip=folder.clip,
+            seq=newest.seq + 1,
+            prev=newest.sha256,
+            epoch=opening.epoch,
+            recipient=opening.recipient,
+            kind=opening.kind,
+            events=opening.events,
+            part=opening.part,
+            last=ending.is_last,
+            pre_roll_ms=min(opening.pre_roll_ms, ending.media_ms),
+            start=opening.start,
+            end=opening.start + ending.media_ms,
+            clock_synced=opening.clock_synced,
+            truncated=ending.is_truncated,
+            file=ObjectFacts(
+                envelope=_envelope_facts(record.envelopes.file),
+                payload=_payload_facts(payload.length, payload.sha256),
+            ),
+            thumb=thumb and thumb.facts,
+            details=details and details.facts,
+        )
+        signed = sign_manifest(manifest, self._keys.manifest_key)
+        finished = {"state": ClipState.FINISHED, "envelopes": envelopes, "manifest": signed}
+        record = record.model_copy(update=finished)
+        folder.write_record(record)
+        self._unsettled.pop(folder.clip, None)
+        self._keep(folder, record, manifest)
+        self._chain.save()
+        folder.cut_payload(payload.length)
+        return manifest
+
+    def _seal_aside(
+        self, folder: ClipFolder, name: ObjectName, opening: Opening, data: bytes | None
+    ) -> _Aside | None:
+        """Return a small object sealed and on the disk; None if the disk will not have it."""
+        if data is None:
+            return None
+        sealed = seal_bytes(data, Recipient.parse(opening.recipient), self._random)
+        try:
+            folder.write_object(name, sealed.payload)
+        except DiskFullError:
+            # The video comes first, and it is safe already.
+            return None
+        payload_hash = hashlib.sha256(sealed.payload).digest()
+        return _Aside(
+            sealed.envelope,
+            ObjectFacts(
+                envelope=_envelope_facts(sealed.envelope),
+                payload=_payload_facts(len(sealed.payload), payload_hash),
+            ),
+        )
+
+    # ── the service's answers ──
+
+    def _find(self, clip: ClipId) -> _Kept:
+        if (kept := self._kept.get(clip)) is None:
+            raise _gone(clip)
+        return kept
+
+    def _note_receipt(self, kept: _Kept, name: ObjectName, receipt: Signed, now_ms: int) -> None:
+        receipts = {**kept.record.receipts, name: receipt}
+        if kept.missing == (name,):
+            self._change(kept, state=ClipState.STORED, receipts=receipts, stored_at=now_ms)
+        else:
+            self._change(kept, receipts=receipts)
+
+    def _change(self, kept: _Kept, **changes: object) -> None:
+        record = kept.record.model_copy(update=changes)
+        kept.folder.write_record(record)
+        kept.record = record
+
+    # ── room ──
+
+    def _total_bytes(self) -> int:
+        recording_bytes = 0 if self._recording is None else self._recording.disk_bytes
+        return sum(kept.size_bytes for kept in self._kept.values()) + recording_bytes
+
+    def _excess_bytes(self, needed_bytes: int) -> int:
+        above_cap = self._total_bytes() + needed_bytes - self._cap_bytes
+        return max(above_cap, needed_bytes + _RESERVE_BYTES - self._disk.free_bytes())
+
+    def _make_room(self, needed_bytes: int, kind: ClipKind) -> None:
+        # A ring is never given up for motion.
+        self._evict(needed_bytes, sparing=Worth.RING if kind is ClipKind.MOTION else None)
+        if self._excess_bytes(needed_bytes) > 0:
+            raise DiskFullError(
+                "there is no room left for a clip",
+                safe="What was recorded before is kept, and rings are still told.",
+                do="let the doorbell deliver what waits, or give it a bigger card",
+            )
+
+    def _evict(self, needed_bytes: int, *, sparing: Worth | None) -> None:
+        excess_bytes = self._excess_bytes(needed_bytes)
+        if excess_bytes <= 0:
+            return
+        kept = [
+            KeptClip(clip, kept.worth, kept.manifest.seq, kept.size_bytes)
+            for clip, kept in self._kept.items()
+        ]
+        for clip in decide_evictions(kept, excess_bytes, sparing=sparing):
+            self._dropped_clips += self._kept[clip].worth is not Worth.STORED
+            self._remove(self._kept[clip])
+
+    def _remove(self, kept: _Kept) -> None:
+        self._chain.save()
+        del self._kept[kept.folder.clip]
+        kept.folder.remove()
+
+
+def _prepare(disk: Disk) -> tuple[Problem, ...]:
+    """Make the outbox's folder, or set aside one in a format that is not ours."""
+    disk.make_dir(OUTBOX)
+    if not _is_ours(disk):
+        aside = next(path for path in _asides() if not disk.exists(path))
+        disk.rename(OUTBOX, aside)
+        disk.make_dir(OUTBOX)
+    kept = list(itertools.takewhile(disk.exists, _asides()))
+    if not disk.exists(_FORMAT_PATH):
+        # The numbers of manifests go on where the other outbox left off.
+        if kept and not disk.exists(CHAIN_PATH) and disk.exists(f"{kept[-1]}/chain.json"):
+            disk.write_whole(CHAIN_PATH, disk.read(f"{kept[-1]}/chain.json"))
+        disk.write_whole(_FORMAT_PATH, _FORMAT)
+    fact = "this outbox has a format that this version cannot read"
+    return tuple(Problem(path, fact) for path in kept)
+
+
+def _is_ours(disk: Disk) -> bool:
+    if disk.exists(_FORMAT_PATH):
+        return disk.read(_FORMAT_PATH) == _FORMAT
+    return set(disk.list_dir(OUTBOX)) <= _NEW_OUTBOX
+
+
+def _asides() -> Iterator[str]:
+    return (f"{OUTBOX}.kept-{number}" for number in itertools.count(1))
+
+
+def _open_chain(disk: Disk) -> tuple[Chain, tuple[Problem, ...]]:
+    try:
+        return Chain.open(disk), ()
+    except BadMessageError as error:
+        aside = f"{CHAIN_PATH}.unreadable"
+        disk.rename(CHAIN_PATH, aside)
+        return Chain(disk, Link()), (Problem(aside, error.fact),)
+
+
+def _envelope_facts(envelope: bytes) -> EnvelopeFacts:
+    return EnvelopeFacts(length=len(envelope), sha256=hashlib.sha256(envelope).digest())
+
+
+def _payload_facts(length: int, sha256: bytes) -> PayloadFacts:
+    return PayloadFacts(length=length, sha256=sha256)
+
+
+def _gone(clip: ClipId) -> ClipGoneError:
+    return ClipGoneError(f"clip {clip} is not in the outbox (any more)")

@@ -32,27 +32,21 @@ class Signal(Enum):
     TIME_UP = "time up"  # the post-roll is over, or the episode as long as it may get
 
 
-class Action(Enum):
-    """What the recorder does about a signal."""
-
-    BEGIN = "begin"  # begin a clip with this event
-    JOIN = "join"  # the event belongs to the clip under way
-    END = "end"  # end the clip
-
-
-TRANSITIONS: Final[Mapping[tuple[Phase, Signal], tuple[Phase, Action | None]]] = {
-    (Phase.IDLE, Signal.RING): (Phase.POST_ROLL, Action.BEGIN),
-    (Phase.IDLE, Signal.MOTION_BEGAN): (Phase.MOTION, Action.BEGIN),
-    (Phase.IDLE, Signal.MOTION_ENDED): (Phase.IDLE, None),
-    (Phase.IDLE, Signal.TIME_UP): (Phase.IDLE, None),
-    (Phase.MOTION, Signal.RING): (Phase.MOTION, Action.JOIN),
-    (Phase.MOTION, Signal.MOTION_BEGAN): (Phase.MOTION, Action.JOIN),
-    (Phase.MOTION, Signal.MOTION_ENDED): (Phase.POST_ROLL, None),
-    (Phase.MOTION, Signal.TIME_UP): (Phase.IDLE, Action.END),
-    (Phase.POST_ROLL, Signal.RING): (Phase.POST_ROLL, Action.JOIN),
-    (Phase.POST_ROLL, Signal.MOTION_BEGAN): (Phase.MOTION, Action.JOIN),
-    (Phase.POST_ROLL, Signal.MOTION_ENDED): (Phase.POST_ROLL, None),
-    (Phase.POST_ROLL, Signal.TIME_UP): (Phase.IDLE, Action.END),
+# A clip begins where IDLE is left and ends where it is entered; every other event joins the
+# clip under way.
+TRANSITIONS: Final[Mapping[tuple[Phase, Signal], Phase]] = {
+    (Phase.IDLE, Signal.RING): Phase.POST_ROLL,
+    (Phase.IDLE, Signal.MOTION_BEGAN): Phase.MOTION,
+    (Phase.IDLE, Signal.MOTION_ENDED): Phase.IDLE,
+    (Phase.IDLE, Signal.TIME_UP): Phase.IDLE,
+    (Phase.MOTION, Signal.RING): Phase.MOTION,
+    (Phase.MOTION, Signal.MOTION_BEGAN): Phase.MOTION,
+    (Phase.MOTION, Signal.MOTION_ENDED): Phase.POST_ROLL,
+    (Phase.MOTION, Signal.TIME_UP): Phase.IDLE,
+    (Phase.POST_ROLL, Signal.RING): Phase.POST_ROLL,
+    (Phase.POST_ROLL, Signal.MOTION_BEGAN): Phase.MOTION,
+    (Phase.POST_ROLL, Signal.MOTION_ENDED): Phase.POST_ROLL,
+    (Phase.POST_ROLL, Signal.TIME_UP): Phase.IDLE,
 }
 
 
@@ -86,15 +80,15 @@ class Episode:
             return at_us >= self.cap_us
         return self.is_under_way and at_us >= min(self.quiet_us, self.cap_us)
 
-    def feed(self, signal: Signal, at_us: int) -> tuple["Episode", Action | None]:
-        """Return the episode after ``signal``, and what to do about it."""
-        phase, action = TRANSITIONS[self.phase, signal]
+    def feed(self, signal: Signal, at_us: int) -> "Episode":
+        """Return the episode after ``signal``."""
         quiet_us, cap_us = self.quiet_us, self.cap_us
         if signal is not Signal.TIME_UP:
             quiet_us = max(quiet_us, at_us + self.post_roll_us)
-        if action is Action.BEGIN or signal is Signal.RING:
+        if signal is Signal.RING or not self.is_under_way:
             cap_us = at_us + self.longest_us
-        return replace(self, phase=phase, quiet_us=quiet_us, cap_us=cap_us), action
+        phase = TRANSITIONS[self.phase, signal]
+        return replace(self, phase=phase, quiet_us=quiet_us, cap_us=cap_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +97,14 @@ class PartLimits:
 
     Attributes:
         longest_us: Length of a part.
-        max_bytes: Of its sealed file; a file may have 32 MiB, and a part ends only at the
-            next key frame.
+        max_bytes: Of its sealed file; the part ends at the next key frame.
+        hard_bytes: It ends at any frame, since a file may have 32 MiB; no camera that keeps
+            its promise of a key frame a second comes here.
     """
 
     longest_us: int = 120 * _SECOND_US
     max_bytes: int = 24 * 1024 * 1024
+    hard_bytes: int = 30 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +124,24 @@ class Part:
     waiting: tuple[EventId, ...] = ()
 
     def join(self, kind: ClipKind, event: EventId) -> "Part":
-        """Return the part with one more event, or with it waiting for the next part."""
+        """Return the part with one more event, or with it waiting for the next part.
+
+        An event that is known already, motion that came back, changes nothing.
+        """
+        if event in (*self.events, *self.waiting):
+            return self
         if len(self.events) == MAX_EVENTS:
             return replace(self, waiting=(*self.waiting, event)[-MAX_EVENTS + 1 :])
         if ClipKind.RING in {self.kind, kind}:
             return replace(self, kind=ClipKind.RING, events=(*self.events, event))
         return replace(self, events=(*self.events, event))
 
-    def is_over(self, limits: PartLimits, length_us: int, size_bytes: int) -> bool:
-        """Return whether the next key frame begins the next part."""
+    def is_over(
+        self, limits: PartLimits, *, length_us: int, size_bytes: int, at_key_frame: bool
+    ) -> bool:
+        """Return whether the next part begins with the frame that comes now."""
+        if not at_key_frame:
+            return size_bytes >= limits.hard_bytes
         is_full = length_us >= limits.longest_us or size_bytes >= limits.max_bytes
         return is_full or bool(self.waiting)
 
