@@ -1,0 +1,191 @@
+"""The ``doorstep-device`` command: what runs on the doorbell."""
+
+import asyncio
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from doorstep_device.adapters.clock import SystemClock
+from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.adapters.gpio import GpioPanel
+from doorstep_device.adapters.progress import show_progress
+from doorstep_device.adapters.service import post_enrolment
+from doorstep_device.adapters.video import VideoCamera, VideoFile
+from doorstep_device.bootstrap import DeviceSettings, build_agent
+from doorstep_device.enrolment import enrol as enrol_by_claim
+from doorstep_device.facts import configure_facts
+from doorstep_device.identity import read_enrolment, read_keys
+from doorstep_device.motion_report import write_motion_csv
+from doorstep_device.ports.camera import Camera
+from doorstep_device.rules.motion import MotionRule
+from doorstep_hardware.pins import read_pins
+from doorstep_shared.errors import DoorstepError, RefusedError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The doorbell's own agent. It seals what it records before it touches the card.",
+)
+stderr = Console(stderr=True, highlight=False)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state", help="Folder of this doorbell; DOORSTEP_DEVICE_STATE_DIR otherwise."),
+]
+
+
+@app.command()
+def run(
+    *,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="Play this file in place of a camera.")
+    ] = None,
+    state: StateDir = None,
+) -> None:
+    """Run the doorbell until it is told to stop."""
+    settings = _settings(state)
+    configure_facts(as_json=not sys.stdout.isatty())
+    asyncio.run(_run(settings, video))
+
+
+@app.command()
+def motion(
+    video: Annotated[Path, typer.Argument(help="Any video file.")],
+    csv: Annotated[Path, typer.Option("--csv", help="Where the table goes.")],
+) -> None:
+    """Write what the motion rule says of every frame of a video."""
+    with VideoFile(video) as footage, show_progress("Watching") as progress:
+        summary = write_motion_csv(footage, csv, MotionRule(), progress)
+    _say(
+        f"{summary.frames} frames, {summary.moving_frames} of them with motion, "
+        f"{summary.events} event(s): {csv}"
+    )
+
+
+@app.command()
+def enrol(
+    claim: Annotated[
+        str, typer.Argument(help="The claim your owner's computer printed, or - for stdin.")
+    ],
+    *,
+    state: StateDir = None,
+) -> None:
+    """Join the household that printed the claim."""
+    text = sys.stdin.read() if claim == "-" else claim
+    disk = FolderDisk(_settings(state).state_dir)
+    enrolment = enrol_by_claim(disk, text, post_enrolment, secrets.token_bytes)
+    _say(f"This doorbell ({read_keys(disk).public.device}) has answered at {enrolment.url}.")
+    _say("It records once your owner's computer has added it (doorstep device add).")
+
+
+@app.command()
+def check(*, state: StateDir = None) -> None:
+    """Say whether this doorbell could run, and what to do where it could not."""
+    settings = _settings(state)
+    failed = 0
+    for name, examine in _checks(settings):
+        try:
+            _say(f"ok    {name}: {examine()}")
+        except DoorstepError as error:
+            failed += 1
+            _say(f"NOT   {name}: {error.fact}")
+            if error.do:
+                _say(f"      Do: {error.do}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; exit 0 done, 1 failed, 2 usage."""
+    try:
+        app(prog_name="doorstep-device")
+    except DoorstepError as error:
+        _say(f"doorstep-device: {error.fact}.")
+        if error.safe:
+            _say(error.safe)
+        if error.do:
+            _say(f"Do: {error.do}")
+        raise SystemExit(1) from error
+
+
+async def _run(settings: DeviceSettings, video: Path | None) -> None:
+    loop = asyncio.get_running_loop()
+    clock = SystemClock()
+    panel = GpioPanel(read_pins(), clock, loop)
+    make_camera: Callable[[], Camera] | None = None
+    if video is not None:
+        make_camera = lambda: VideoCamera(video, clock)  # noqa: E731  # a name for a choice
+    agent = build_agent(settings=settings, panel=panel, make_camera=make_camera, clock=clock)
+    running = asyncio.ensure_future(agent.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    await asyncio.wait([running])
+
+
+def _settings(state: Path | None) -> DeviceSettings:
+    """Return the settings, with the doorbell's folder made if it was missing."""
+    try:
+        settings = DeviceSettings() if state is None else DeviceSettings(state_dir=state)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = "DOORSTEP_DEVICE_" + "_".join(map(str, problem["loc"])).upper()
+        raise RefusedError(f"the setting {name} is wrong: {problem['msg']}") from error
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefusedError(
+            f"the folder {settings.state_dir} cannot be made ({error.strerror})",
+            do="doorstep-device … --state FOLDER        (one that you can write in)",
+        ) from error
+    return settings
+
+
+def _checks(settings: DeviceSettings) -> Iterator[tuple[str, Callable[[], str]]]:
+    disk = FolderDisk(settings.state_dir)
+
+    def card() -> str:
+        disk.write_whole("check", b"")
+        disk.remove("check")
+        return f"writes, {disk.free_bytes() / 1e9:.1f} GB free"
+
+    def belongs() -> str:
+        return f"doorbell {read_keys(disk).public.device} of the household at " + (
+            read_enrolment(disk).url
+        )
+
+    def broker() -> str:
+        enrolment = read_enrolment(disk)
+        address = (enrolment.broker_host, enrolment.broker_port)
+        try:
+            socket.create_connection(address, timeout=5).close()
+        except OSError as error:
+            raise RefusedError(
+                f"the broker at {address[0]}:{address[1]} does not answer ({error.strerror})",
+                do="look at the network; clips wait on the card meanwhile",
+            ) from error
+        return f"answers at {address[0]}:{address[1]}"
+
+    def time_is() -> str:
+        return "set by NTP" if SystemClock().is_synced() else "not set from outside yet; goes on"
+
+    yield "card", card
+    yield "household", belongs
+    yield "broker", broker
+    yield "clock", time_is
+
+
+def _say(text: str) -> None:
+    stderr.print(text, soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""One connection to the broker, by paho: TLS, MQTT v5, kept up.
+
+paho runs the connection on a thread of its own and tries again for ever; what
+happens is handed to the event loop in order. A connection counts as made only
+when our topics are subscribed, so that no answer is missed.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from doorstep_device.adapters.handover import Handover
+from doorstep_device.ports.broker import (
+    BrokerUnreachableError,
+    Connected,
+    Disconnected,
+    Happening,
+    Message,
+)
+
+KEEPALIVE_S: Final = 20
+SESSION_EXPIRY_S: Final = 30
+WILL_DELAY_S: Final = 15
+FIRST_RETRY_S: Final = 1
+LONGEST_RETRY_S: Final = 30
+# More than one window of segments and their replies; beyond it the reader is dead.
+MAX_WAITING: Final = 1_000
+
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME: Python names no such flag. The dates are
+# checked here, against a floor that a clock never set cannot undercut.
+_NO_CHECK_TIME: Final = 0x200000
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is, and how each knows the other.
+
+    Attributes:
+        ca: PEM file of the service's CA.
+        certificate: PEM file of this doorbell's certificate.
+        key: PEM file of its key.
+        floor: No time before this can be now: the build's date or the
+            certificate's, whichever is later.
+    """
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    floor: datetime
+
+
+class PahoBroker:
+    """A `doorstep_device.ports.broker.Broker`.
+
+    Args:
+        address: Where to connect.
+        client_id: Unguessable: whoever connects with it throws us off.
+        filters: Topics to subscribe.
+        will: Returns the last will for the connection of that count; None for
+            no will.
+        loop: Where `happenings` is read.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        client_id: str,
+        filters: tuple[str, ...],
+        loop: asyncio.AbstractEventLoop,
+        will: Callable[[int], Message] | None = None,
+    ) -> None:
+        self._address = address
+        self._filters = filters
+        self._will = will
+        self._count = 0
+        self._started = False
+        self._handover: Handover[Happening] = Handover(loop, MAX_WAITING, _overfull)
+        self._client = self._make_client(client_id)
+
+    def start(self) -> None:
+        """Begin to seek the connection; harmless when repeated."""
+        if self._started:
+            return
+        self._started = True
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        self._client.connect_async(
+            self._address.host,
+            self._address.port,
+            keepalive=KEEPALIVE_S,
+            clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+        )
+        self._client.loop_start()
+
+    def happenings(self) -> AsyncIterator[Happening]:
+        """Yield what happens, in order, to one task, until `close`."""
+        return self._handover
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Hand a message to the connection.
+
+        Raises:
+            BrokerUnreachableError: There is no connection now.
+        """
+        if not self._client.is_connected():
+            raise BrokerUnreachableError("there is no connection to the broker")
+        self._client.publish(topic, body, qos=1)
+
+    async def close(self) -> None:
+        """Say goodbye to the broker and end `happenings`."""
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._handover.end()
+
+    def _make_client(self, client_id: str) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        client.tls_set_context(_tls_context(self._address))
+        client.reconnect_delay_set(FIRST_RETRY_S, LONGEST_RETRY_S)
+        client.max_inflight_messages_set(32)
+        client.on_pre_connect = self._before_connecting
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_socket_open = _send_at_once
+        return client
+
+    def _before_connecting(self, client: mqtt.Client, _userdata: object) -> None:
+        """Give the connection to come its own will: an older one is then told apart."""
+        self._count += 1
+        if self._will is None:
+            return
+        will = self._will(self._count)
+        properties = _properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = WILL_DELAY_S
+        client.will_set(will.topic, will.body, qos=1, properties=properties)
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if reason.is_failure:
+            self._put(Disconnected(f"the broker refused: {reason}"))
+            return
+        client.subscribe([(text, SubscribeOptions(qos=1)) for text in self._filters])
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._put(Connected(self._count))
+
+    def _on_connect_fail(self, _client: mqtt.Client, _userdata: object) -> None:
+        self._put(Disconnected("the broker cannot be reached"))
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        _flags: object,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        self._put(Disconnected(str(reason)))
+
+    def _on_message(
+        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
+    ) -> None:
+        self._put(Message(message.topic, bytes(message.payload)))
+
+    def _put(self, happening: Happening) -> None:
+        with suppress(BrokerUnreachableError):  # its reader is told the same
+            self._handover.put(happening)
+
+
+class _DatedSocket(ssl.SSLSocket):
+    """Checks the broker's dates after the handshake, against the context's floor."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # ssl's own signature
+        super().do_handshake(block)
+        floor = getattr(self.context, "floor", datetime.min.replace(tzinfo=UTC))
+        check_dates(self.getpeercert() or {}, max(floor, datetime.now(UTC)))
+
+
+class _FlooredContext(ssl.SSLContext):
+    """A TLS context with a time before which it cannot be now."""
+
+    sslsocket_class = _DatedSocket
+    floor: datetime
+
+
+def check_dates(certificate: Mapping[str, Any], now: datetime) -> None:
+    """Return if ``certificate``, as `ssl` describes it, is valid at ``now``.
+
+    Raises:
+        ssl.SSLCertVerificationError: Not yet, or no longer.
+    """
+    at = now.timestamp()
+    if at < ssl.cert_time_to_seconds(certificate["notBefore"]):
+        raise ssl.SSLCertVerificationError("the broker's certificate is not yet valid")
+    if at > ssl.cert_time_to_seconds(certificate["notAfter"]):
+        raise ssl.SSLCertVerificationError("the broker's certificate has expired")
+
+
+def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
+    context = _FlooredContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.floor = address.floor
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(address.ca)
+    context.load_cert_chain(address.certificate, address.key)
+    context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    return context
+
+
+def _send_at_once(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401  # paho's own protocol type is private
+    # A small answer behind a segment must not wait for a delayed TCP ack.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _properties(kind: int) -> Any:  # noqa: ANN401  # paho sets its fields by name
+    return Properties(kind)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+
+
+def _overfull() -> BrokerUnreachableError:
+    return BrokerUnreachableError("nobody reads what the broker sends")

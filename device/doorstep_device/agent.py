@@ -1,0 +1,367 @@
+"""The agent: button, camera and uplink side by side, each restarted alone.
+
+Everything that touches the disk runs on one worker thread, in order. A ring is
+stored and sent before anything is recorded; nothing the camera does can hold
+it up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, ParamSpec
+
+import structlog
+
+from doorstep_device.delivery import Delivery
+from doorstep_device.household import Membership
+from doorstep_device.outbox import Outbox
+from doorstep_device.ports.broker import Broker
+from doorstep_device.ports.camera import Camera, CameraFailedError
+from doorstep_device.ports.clock import Clock
+from doorstep_device.ports.panel import Light, Panel
+from doorstep_device.recorder import Recorder, RecordingFailed, RecordingRules, Stamp
+from doorstep_device.rules.motion import MotionRule
+from doorstep_device.rules.press import Visit
+from doorstep_device.uplink import Boot, Uplink
+from doorstep_device.watcher import Seen, Watcher
+from doorstep_device.worker import Worker
+from doorstep_shared.errors import DoorstepError
+from doorstep_shared.ids import ClipId, EventId, Random, draw_event_id
+from doorstep_shared.manifest import ClipKind
+from doorstep_shared.statements import Head
+from doorstep_shared.wire import Alert, CameraState, Event, Health
+
+RESTART_S: Final = 2.0
+TICK_S: Final = 1.0
+TIDY_S: Final = 60.0
+
+log = structlog.get_logger()
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """The two connections: a ring never waits behind a clip."""
+
+    control: Broker
+    bulk: Broker
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an agent is made of; `bootstrap` builds it.
+
+    Attributes:
+        make_camera: Returns a camera not started yet; None for a doorbell
+            without one.
+        chance: Returns a random number from 0 to 1.
+    """
+
+    boot: Boot
+    clock: Clock
+    network_clock: Clock
+    worker: Worker
+    outbox: Outbox
+    membership: Membership
+    brokers: Brokers
+    panel: Panel
+    make_camera: Callable[[], Camera] | None
+    rule: MotionRule
+    pre_roll_s: float
+    random: Random
+    chance: Callable[[], float]
+
+
+class Agent:
+    """The doorbell, running."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._recorder: Recorder | None = None
+        self._camera_state = CameraState.NOT_ALLOWED
+        self._sealing_allowed = False
+        self._light = Light.OFF
+        # The motion event of the episode under way: motion that comes and goes is one event.
+        self._motion_event: EventId | None = None
+        self._started_us = parts.network_clock.monotonic_us()
+        self._uplink = Uplink(
+            parts.brokers.control,
+            parts.boot,
+            worker=parts.worker,
+            outbox=parts.outbox,
+            membership=parts.membership,
+            now_us=parts.network_clock.monotonic_us,
+            now_ms=self._now_ms,
+            chance=parts.chance,
+            read_health=self._read_health,
+            on_head=self._on_head,
+            on_announced=self._on_announced,
+        )
+        self._delivery = Delivery(
+            parts.brokers.bulk,
+            parts.boot.device,
+            worker=parts.worker,
+            outbox=parts.outbox,
+            now_us=parts.network_clock.monotonic_us,
+            announce_again=self._uplink.announce_again,
+        )
+
+    async def run(self) -> None:
+        """Run every part until cancelled; a part that fails is started again alone."""
+        log.info("agent_started", device=self._parts.boot.device, boot=self._parts.boot.boot)
+        for problem in self._parts.outbox.problems:
+            log.error("outbox_unreadable", path=problem.path, reason=problem.fact)
+        try:
+            async with asyncio.TaskGroup() as parts:
+                for name, part in (
+                    ("button", self._watch_button),
+                    ("camera", self._run_camera),
+                    ("uplink", self._uplink.run),
+                    ("delivery", self._delivery.run),
+                    ("tidy", self._tidy),
+                ):
+                    parts.create_task(self._keep_running(name, part), name=name)
+        finally:
+            await self._close()
+
+    async def _keep_running(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        """Run ``part``; again after a pause if it fails, and no more when it ends."""
+        while True:
+            try:
+                await part()
+            except DoorstepError as error:
+                log.error("part_failed", part=name, reason=error.fact, do=error.do)  # noqa: TRY400  # expected; the fact says it all
+            except Exception:  # a task boundary: one part's bug must not stop the bell
+                log.exception("part_crashed", part=name)
+            else:
+                return
+            await asyncio.sleep(RESTART_S)
+
+    async def _close(self) -> None:
+        """Say goodbye; the camera's own end has finished the clip under way."""
+        self._parts.panel.close()
+        await self._parts.brokers.control.close()
+        await self._parts.brokers.bulk.close()
+        self._parts.worker.close()
+        log.info("agent_stopped")
+
+    # ── the button ──────────────────────────────────────────────────────────────────────
+
+    async def _watch_button(self) -> None:
+        """Store and send one ring for every visit, then record it."""
+        visit = Visit()
+        async for edge in self._parts.panel.edges():
+            visit, rings = visit.feed(edge)
+            if rings:
+                await self._ring(edge.at_us)
+
+    async def _ring(self, at_us: int) -> None:
+        stamp = self._stamp(at_us)
+        event = self._event(stamp)
+        log.info("ring_pressed", event_id=event.event)
+        await self._store(ClipKind.RING, event)
+        if self._recorder is not None:
+            await self._tell(self._recorder, self._recorder.ring, event.event, stamp)
+
+    async def _store(self, kind: ClipKind, event: Event) -> None:
+        """Make ``event`` durable and send it; a full disk loses the record, not the ring."""
+        try:
+            await self._parts.worker.run(self._parts.outbox.put_event, kind, event)
+        except DoorstepError as error:
+            log.error("event_not_stored", event_id=event.event, reason=error.fact)  # noqa: TRY400  # expected; the fact says it all
+        else:
+            log.info("event_stored", event_id=event.event, kind=kind.value)
+        self._uplink.nudge()
+
+    # ── the camera ──────────────────────────────────────────────────────────────────────
+
+    async def _run_camera(self) -> None:
+        """Capture, watch and record until the camera ends or fails."""
+        if self._parts.make_camera is None:
+            return
+        try:
+            async with self._parts.make_camera() as camera:
+                self._recorder = self._new_recorder(camera)
+                await self._allow()
+                await self._capture(camera)
+            log.info("camera_ended")
+        except CameraFailedError as error:
+            log.warning("camera_failed", reason=error.fact)
+            self._set_camera(CameraState.FAILED)
+            raise
+        finally:
+            await self._end_recording()
+
+    async def _capture(self, camera: Camera) -> None:
+        """Read both streams to their end; the first failure ends both."""
+        streams = {
+            asyncio.create_task(self._record(camera), name="packets"),
+            asyncio.create_task(self._watch(camera), name="frames"),
+        }
+        ticking = asyncio.create_task(self._tick(), name="tick")
+        try:
+            done, _ = await asyncio.wait(streams, return_when=asyncio.FIRST_EXCEPTION)
+            for stream in done:
+                stream.result()
+        finally:
+            for task in (*streams, ticking):
+                task.cancel()
+            await asyncio.gather(*streams, ticking, return_exceptions=True)
+
+    async def _record(self, camera: Camera) -> None:
+        async for packet in camera.packets():
+            if self._recorder is not None:
+                await self._tell(self._recorder, self._recorder.feed, packet)
+
+    async def _watch(self, camera: Camera) -> None:
+        watcher = Watcher(self._parts.rule)
+        async for frame in camera.frames():
+            # Off the loop: on a small processor a look takes longer than a ring may wait.
+            seen = await asyncio.to_thread(watcher.look, frame)
+            if self._recorder is not None and self._sealing_allowed:
+                await self._saw(self._recorder, seen, frame.at_us)
+
+    async def _saw(self, recorder: Recorder, seen: Seen, at_us: int) -> None:
+        await self._parts.worker.run(recorder.saw, seen.motion, at_us)
+        if seen.began:
+            await self._motion_began(recorder, at_us)
+        elif seen.ended:
+            log.info("motion_ended", event_id=self._motion_event)
+            await self._tell(recorder, recorder.motion_ended, at_us)
+
+    async def _motion_began(self, recorder: Recorder, at_us: int) -> None:
+        """Record; motion that comes back within one recording is the same event."""
+        stamp = self._stamp(at_us)
+        if self._motion_event is None or not recorder.is_recording:
+            event = self._event(stamp)
+            self._motion_event = event.event
+            log.info("motion_began", event_id=event.event)
+            await self._store(ClipKind.MOTION, event)
+        await self._tell(recorder, recorder.motion_began, self._motion_event, stamp)
+
+    async def _tick(self) -> None:
+        """Let the recorder end a clip even when packets have stopped."""
+        while True:
+            await self._parts.clock.sleep(TICK_S)
+            if self._recorder is not None:
+                now_us = self._parts.clock.monotonic_us()
+                await self._tell(self._recorder, self._recorder.pass_time, now_us)
+
+    def _new_recorder(self, camera: Camera) -> Recorder:
+        rules = RecordingRules(pre_roll_us=int(self._parts.pre_roll_s * 1e6))
+        return Recorder(self._parts.outbox, camera.format, rules)
+
+    async def _end_recording(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            await self._tell(recorder, recorder.stop)
+        self._show(Light.OFF)
+
+    async def _tell(
+        self, recorder: Recorder, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call the recorder on the worker; then send, tell and show what came of it."""
+
+        def call_and_take() -> tuple[tuple[ClipId, ...], tuple[RecordingFailed, ...]]:
+            call(*args, **kwargs)
+            return recorder.take_finished(), recorder.take_failures()
+
+        finished, failures = await self._parts.worker.run(call_and_take)
+        for clip in finished:
+            log.info("clip_finished", clip_id=clip)
+        for failure in failures:
+            log.error("recording_failed", clip_id=failure.clip, reason=failure.error.fact)
+        if finished:
+            self._uplink.nudge()
+        self._recording_changed()
+
+    # ── whose it is ─────────────────────────────────────────────────────────────────────
+
+    async def _on_head(self, _head: Head) -> None:
+        await self._allow()
+        # The service may have turned down what it now accepts.
+        self._uplink.nudge()
+
+    async def _allow(self) -> None:
+        """Record only while a verified statement lists this doorbell."""
+        sealing = self._parts.membership.sealing()
+        self._sealing_allowed = sealing is not None
+        if self._recorder is not None:
+            await self._parts.worker.run(self._recorder.allow, sealing)
+            self._recording_changed()
+        self._warn_of_age()
+
+    def _warn_of_age(self) -> None:
+        head = self._parts.membership.head
+        if head is not None and head.statement.epoch.not_after < self._now_ms():
+            log.warning("epoch_is_old", epoch=head.statement.epoch.n)
+
+    # ── what others are told ────────────────────────────────────────────────────────────
+
+    def _on_announced(self) -> None:
+        self._delivery.nudge()
+
+    def _recording_changed(self) -> None:
+        """Show on the light, and tell the service, what the camera is doing."""
+        recorder = self._recorder
+        is_recording = recorder is not None and recorder.is_recording
+        self._show(Light.RECORDING if is_recording else Light.OFF)
+        if recorder is None:
+            return
+        if not self._sealing_allowed:
+            self._set_camera(CameraState.NOT_ALLOWED)
+        else:
+            self._set_camera(CameraState.RECORDING if is_recording else CameraState.WATCHING)
+
+    def _show(self, light: Light) -> None:
+        if light is not self._light:
+            self._light = light
+            self._parts.panel.show(light)
+            log.info("light", state=light.value)
+
+    def _set_camera(self, state: CameraState) -> None:
+        if state is not self._camera_state:
+            self._camera_state = state
+            self._uplink.health_changed()
+
+    async def _read_health(self) -> Health:
+        usage = await self._parts.worker.run(self._parts.outbox.usage)
+        uptime_us = self._parts.network_clock.monotonic_us() - self._started_us
+        return Health(
+            boot=self._parts.boot.boot,
+            at=self._now_ms(),
+            clock_synced=self._parts.clock.is_synced(),
+            uptime_s=uptime_us // 1_000_000,
+            camera=self._camera_state,
+            waiting_events=usage.waiting_events,
+            waiting_clips=usage.waiting_clips,
+            waiting_bytes=usage.waiting_bytes,
+            dropped_clips=usage.dropped_clips,
+            disk_free_bytes=usage.free_bytes,
+        )
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._parts.worker.run(self._parts.outbox.tidy, self._now_ms())
+            await asyncio.sleep(TIDY_S)
+
+    def _event(self, stamp: Stamp) -> Event:
+        return Event(
+            event=draw_event_id(stamp.now_ms, self._parts.random),
+            at=stamp.now_ms,
+            clock_synced=stamp.clock_synced,
+            alert=Alert.NOW,
+        )
+
+    def _stamp(self, at_us: int) -> Stamp:
+        """Return the moment ``at_us``, a little ago, on both clocks."""
+        ago_ms = (self._parts.clock.monotonic_us() - at_us) // 1000
+        return Stamp(
+            at_us=at_us,
+            now_ms=self._now_ms() - ago_ms,
+            clock_synced=self._parts.clock.is_synced(),
+        )
+
+    def _now_ms(self) -> int:
+        return int(self._parts.clock.now().timestamp() * 1000)

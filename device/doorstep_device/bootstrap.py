@@ -1,0 +1,148 @@
+"""Where an agent is put together: constructors, in order, and nothing else."""
+
+import asyncio
+import random as chances
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Final
+
+import cv2
+from cryptography import x509
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from doorstep_device.adapters.broker import BrokerAddress, PahoBroker
+from doorstep_device.adapters.clock import SystemClock
+from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.agent import Agent, Brokers, Parts
+from doorstep_device.household import Membership
+from doorstep_device.identity import (
+    CA_PATH,
+    CERTIFICATE_PATH,
+    TLS_KEY_PATH,
+    Enrolment,
+    read_enrolment,
+    read_keys,
+)
+from doorstep_device.outbox import Outbox, OutboxKeys
+from doorstep_device.ports.camera import Camera
+from doorstep_device.ports.clock import Clock
+from doorstep_device.ports.panel import Panel
+from doorstep_device.rules.motion import MotionRule
+from doorstep_device.uplink import Boot
+from doorstep_device.worker import Worker
+from doorstep_shared.signing import VerifyKey
+from doorstep_shared.topics import down_filters
+
+# No clock of a doorbell that runs this code is right before it was written.
+BUILT_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
+MIB: Final = 1024 * 1024
+
+
+class DeviceSettings(BaseSettings):
+    """Settings of the agent, from the environment (``DOORSTEP_DEVICE_…``).
+
+    Attributes:
+        state_dir: Keys, statements and the outbox are below.
+        pre_roll_s: Video kept from before an event.
+        outbox_mib: Clips on the card take at most this much.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DOORSTEP_DEVICE_", extra="forbid", frozen=True)
+
+    state_dir: Path = Path("/var/lib/doorstep")
+    pre_roll_s: Annotated[float, Field(ge=2, le=30)] = 6.0
+    outbox_mib: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
+
+
+def build_agent(
+    *,
+    settings: DeviceSettings,
+    panel: Panel,
+    make_camera: Callable[[], Camera] | None,
+    clock: Clock,
+    broker_address: tuple[str, int] | None = None,
+) -> Agent:
+    """Return the agent of the enrolled doorbell in ``settings.state_dir``.
+
+    To be called inside the event loop it will run on.
+
+    Args:
+        settings: Checked.
+        panel: Button and light.
+        make_camera: Returns a camera not started yet; called again after a
+            failure. None for a doorbell without one.
+        clock: Of camera and events.
+        broker_address: Instead of the one from the enrolment.
+
+    Raises:
+        NotEnrolledError: It belongs to nobody yet.
+        RefusedError, BadMessageError, TryLaterError: Its card cannot be read.
+    """
+    cv2.setNumThreads(1)  # predictable, and leaves the other cores to the encoder
+    disk = FolderDisk(settings.state_dir)
+    keys, enrolment = read_keys(disk), read_enrolment(disk)
+    boot = Boot(keys.public.device, secrets.token_hex(16), f"doorstep {version('doorstep')}")
+    receipt_key = VerifyKey(enrolment.receipt_key)
+    outbox = Outbox.open(
+        disk,
+        OutboxKeys(keys.public.device, keys.manifest, receipt_key),
+        random=secrets.token_bytes,
+        cap_bytes=settings.outbox_mib * MIB,
+    )
+    return Agent(
+        Parts(
+            boot=boot,
+            clock=clock,
+            network_clock=SystemClock(),
+            worker=Worker(),
+            outbox=outbox,
+            membership=Membership(disk, enrolment.root, keys.public),
+            brokers=_brokers(boot, _address(settings.state_dir, enrolment, broker_address)),
+            panel=panel,
+            make_camera=make_camera,
+            rule=MotionRule(),
+            pre_roll_s=settings.pre_roll_s,
+            random=secrets.token_bytes,
+            chance=chances.random,
+        )
+    )
+
+
+def _brokers(boot: Boot, address: BrokerAddress) -> Brokers:
+    loop = asyncio.get_running_loop()
+    # Unguessable, and the same for the whole boot: the broker keeps a session of 30 s.
+    client = f"{boot.device}.{{}}.{secrets.token_hex(16)}"
+    control = PahoBroker(
+        address,
+        client_id=client.format("c"),
+        filters=tuple(f for f in down_filters(boot.device) if not f.endswith("/fr")),
+        loop=loop,
+        will=boot.will,
+    )
+    bulk = PahoBroker(
+        address,
+        client_id=client.format("b"),
+        filters=tuple(f for f in down_filters(boot.device) if f.endswith("/fr")),
+        loop=loop,
+    )
+    return Brokers(control=control, bulk=bulk)
+
+
+def _address(
+    state_dir: Path, enrolment: Enrolment, override: tuple[str, int] | None
+) -> BrokerAddress:
+    certificate = state_dir / CERTIFICATE_PATH
+    valid_from = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_before_utc
+    host, port = override or (enrolment.broker_host, enrolment.broker_port)
+    return BrokerAddress(
+        host=host,
+        port=port,
+        ca=state_dir / CA_PATH,
+        certificate=certificate,
+        key=state_dir / TLS_KEY_PATH,
+        floor=max(BUILT_AT, valid_from),
+    )

@@ -1,0 +1,233 @@
+"""The bulk connection: clips to the service, one object at a time, rings first.
+
+It is a connection of its own so that a ring never waits behind a clip. The
+protocol is `doorstep_shared.transfer`; here its actions are carried out.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import structlog
+
+from doorstep_device.outbox import ClipGoneError, Outbox, PendingClip
+from doorstep_device.ports.broker import (
+    Broker,
+    BrokerUnreachableError,
+    Connected,
+    Disconnected,
+    Message,
+)
+from doorstep_device.worker import Worker
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.ids import ClipId, DeviceId
+from doorstep_shared.manifest import ObjectName
+from doorstep_shared.topics import Command, SegmentTopic, TransferTopic
+from doorstep_shared.transfer import (
+    Announce,
+    Code,
+    Finished,
+    GaveUp,
+    Init,
+    Reply,
+    SendAbort,
+    Sender,
+    SenderAction,
+    SendFin,
+    SendInit,
+    SendSegment,
+    decode_reply,
+    encode_init,
+)
+
+# The receipt travels on the other connection; asking again brings it again.
+RECEIPT_PATIENCE_S: Final = 10.0
+# Refused, but perhaps not for ever: a doorbell whose owner is still listing it.
+REFUSAL_PATIENCE_S: Final = 60.0
+IDLE_S: Final = 30.0
+
+log = structlog.get_logger()
+
+Object: TypeAlias = tuple[ClipId, ObjectName]
+
+
+class Delivery:
+    """Brings announced clips to the service.
+
+    Args:
+        broker: The bulk connection.
+        device: This doorbell.
+        worker, outbox: The outbox is called on the worker only.
+        now_us: Monotonic time of the network's own pace.
+        announce_again: Told of a clip the service does not know.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        device: DeviceId,
+        *,
+        worker: Worker,
+        outbox: Outbox,
+        now_us: Callable[[], int],
+        announce_again: Callable[[ClipId], None],
+    ) -> None:
+        self._broker = broker
+        self._device = device
+        self._worker = worker
+        self._outbox = outbox
+        self._now_us = now_us
+        self._announce_again = announce_again
+        self._is_online = False
+        self._nudged = asyncio.Event()
+        self._not_before_us: dict[Object, int] = {}
+        self._current: Object | None = None
+        # What concerns the object under way: a reply, or None for a change of the line.
+        self._news: asyncio.Queue[Reply | None] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._broker.start()
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._listen(), name="delivery-listen")
+            parts.create_task(self._deliver_all(), name="delivery-send")
+
+    def nudge(self) -> None:
+        """Look for clips to deliver now."""
+        self._nudged.set()
+
+    async def _listen(self) -> None:
+        async for happening in self._broker.happenings():
+            match happening:
+                case Connected(count):
+                    log.info("broker_connected", connection="bulk", count=count)
+                    self._is_online = True
+                    self._news.put_nowait(None)
+                    self.nudge()
+                case Disconnected(reason):
+                    if self._is_online:
+                        log.info("broker_lost", connection="bulk", reason=reason)
+                    self._is_online = False
+                    self._news.put_nowait(None)
+                case Message(_, body):
+                    self._replied(body)
+
+    def _replied(self, body: bytes) -> None:
+        try:
+            reply = decode_reply(body)
+        except BadMessageError as error:
+            log.warning("message_dropped", reason=error.fact)
+            return
+        if (reply.clip, reply.object) == self._current:
+            self._news.put_nowait(reply)
+
+    async def _deliver_all(self) -> None:
+        while True:
+            self._nudged.clear()
+            clips = await self._worker.run(self._outbox.pending_clips)
+            found = self._choose(clips) if self._is_online else None
+            if found is not None:
+                await self._deliver(*found)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nudged.wait(), self._idle_s())
+
+    def _choose(self, clips: tuple[PendingClip, ...]) -> tuple[PendingClip, ObjectName] | None:
+        """Return the first object that waits; the outbox lists rings first."""
+        now_us = self._now_us()
+        waiting = {(clip.clip, name) for clip in clips for name in clip.missing}
+        self._not_before_us = {o: at for o, at in self._not_before_us.items() if o in waiting}
+        for clip in clips:
+            for name in clip.missing if clip.is_announced else ():
+                if self._not_before_us.get((clip.clip, name), 0) <= now_us:
+                    return clip, name
+        return None
+
+    def _idle_s(self) -> float:
+        due_us = min(self._not_before_us.values(), default=None)
+        return IDLE_S if due_us is None else max(0.01, (due_us - self._now_us()) / 1e6)
+
+    async def _deliver(self, clip: PendingClip, name: ObjectName) -> None:
+        """Bring one object there, or to where only time or a person helps."""
+        sender = Sender(clip.manifest.objects[name].payload)
+        self._news = asyncio.Queue()
+        self._current = (clip.clip, name)
+        actions = sender.connected(self._now_us())
+        try:
+            while not await self._carry_out(sender, actions):
+                actions = await self._next_actions(sender)
+        except ClipGoneError:
+            log.info("clip_given_up", clip_id=clip.clip)  # the card was full
+            with suppress(BrokerUnreachableError):
+                await self._carry_out(sender, sender.cancel())
+        finally:
+            self._current = None
+
+    async def _next_actions(self, sender: Sender) -> tuple[SenderAction, ...]:
+        """Wait for a reply, a change of the line or the sender's own time."""
+        wake_us = sender.wake_us
+        wait_s = None if wake_us is None else max(0.0, (wake_us - self._now_us()) / 1e6)
+        try:
+            news = await asyncio.wait_for(self._news.get(), wait_s)
+        except TimeoutError:
+            return sender.tick(self._now_us())
+        if news is not None:
+            return sender.replied(news, self._now_us())
+        sender.disconnected()
+        return sender.connected(self._now_us()) if self._is_online else ()
+
+    async def _carry_out(self, sender: Sender, actions: tuple[SenderAction, ...]) -> bool:
+        """Perform ``actions``; return whether the object is done with for now."""
+        try:
+            for action in actions:
+                if await self._perform(action):
+                    return True
+        except BrokerUnreachableError:
+            sender.disconnected()  # the loop goes on when the line is back
+        return False
+
+    async def _perform(self, action: SenderAction) -> bool:
+        clip, name = self._object()
+        match action:
+            case SendInit(chunk):
+                self._command(Command.INIT, encode_init(Init(chunk)))
+            case SendSegment(offset, length):
+                data = await self._worker.run(self._outbox.read_payload, clip, name, offset, length)
+                topic = SegmentTopic(self._device, clip, name, offset)
+                self._broker.publish(str(topic), data)
+            case SendFin():
+                self._command(Command.FIN, b"")
+            case SendAbort():
+                self._command(Command.ABORT, b"")
+                return True
+            case Announce():
+                self._announce_again(clip)
+            case Finished():
+                log.info("object_uploaded", clip_id=clip, object=name.value)
+                self._wait_with((clip, name), RECEIPT_PATIENCE_S)
+                return True
+            case GaveUp(code, reason):
+                await self._gave_up(code, reason)
+                return True
+        return False
+
+    async def _gave_up(self, code: Code, reason: str) -> None:
+        clip, name = self._object()
+        log.error("object_refused", clip_id=clip, object=name.value, code=code.value, reason=reason)
+        if code is Code.NEVER:
+            await self._worker.run(self._outbox.mark_refused, clip, reason)
+        else:
+            self._wait_with((clip, name), REFUSAL_PATIENCE_S)
+
+    def _command(self, command: Command, body: bytes) -> None:
+        clip, name = self._object()
+        self._broker.publish(str(TransferTopic(self._device, clip, name, command)), body)
+
+    def _wait_with(self, item: Object, seconds: float) -> None:
+        self._not_before_us[item] = self._now_us() + int(seconds * 1e6)
+
+    def _object(self) -> Object:
+        if self._current is None:
+            raise AssertionError("no object is under way")
+        return self._current
