@@ -14,7 +14,7 @@ import structlog
 
 from doorstep_device.delivery import Delivery
 from doorstep_device.household import Membership
-from doorstep_device.outbox import Outbox
+from doorstep_device.outbox import Outbox, PendingEvent
 from doorstep_device.ports.broker import Broker
 from doorstep_device.ports.camera import Camera, CameraFailedError
 from doorstep_device.ports.clock import Clock
@@ -172,7 +172,7 @@ class Agent:
             log.error("event_not_stored", event_id=event.event, reason=error.fact)  # noqa: TRY400  # expected; the fact says it all
         else:
             log.info("event_stored", event_id=event.event, kind=kind.value)
-        self._uplink.nudge()
+        self._uplink.send_event(PendingEvent(kind, event))
 
     # ── the camera ──────────────────────────────────────────────────────────────────────
 

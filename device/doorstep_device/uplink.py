@@ -165,6 +165,16 @@ class Uplink:
         """Send what is new in the outbox now."""
         self._nudged.set()
 
+    def send_event(self, pending: PendingEvent) -> None:
+        """Send an event that was just stored, at once; it is repeated until acknowledged.
+
+        It waits for nothing: not even for the disk, where a clip may be beginning.
+        """
+        if self._is_online:
+            with suppress(BrokerUnreachableError):
+                self._send_event(pending)
+        self.nudge()
+
     def announce_again(self, clip: ClipId) -> None:
         """Announce ``clip`` again: the service does not know it."""
         self._announce_again.add(clip)
