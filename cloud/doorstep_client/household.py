@@ -7,7 +7,7 @@ the root kept at home. What it changes, it signs here.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -165,16 +165,16 @@ class Household:
 
     def make_claim(self, random: Random) -> Claim:
         """Return a new claim, known to the service by its id and kept at home."""
-        service = self.ask(lambda service: service.get("/v1/household"))
-        claim = Claim.draw(
-            random,
-            ca_sha256=from_base64url(service["ca_sha256"]),
-            root=bytes.fromhex(self.account.root),
-            url=self.account.url,
+        blank = Claim.draw(
+            random, ca_sha256=bytes(32), root=bytes.fromhex(self.account.root), url=self.account.url
         )
-        claim_id = to_base64url(claim.claim_id)
+        claim_id = to_base64url(blank.claim_id)
+        answer = self.ask(lambda service: service.post("/v1/claims", {"claim_id": claim_id}))
+        try:
+            claim = replace(blank, ca_sha256=from_base64url(answer["ca_sha256"]))
+        except (KeyError, TypeError) as error:
+            raise BadMessageError("the service's answer names no CA") from error
         self.home.save_claim(claim_id, str(claim))
-        self.ask(lambda service: service.post("/v1/claims", {"claim_id": claim_id}))
         return claim
 
     def pending_claims(self) -> list[Claim]:

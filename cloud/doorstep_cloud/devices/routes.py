@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +21,7 @@ from doorstep_cloud.households.principal import (
     speaker,
 )
 from doorstep_cloud.store.moments import Moment
+from doorstep_shared.claim import fingerprint
 from doorstep_shared.encoding import Base64Bytes, Base64Bytes32, from_base64url
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import Counter, DeviceIdField, RecipientText
@@ -48,6 +50,11 @@ class Enroller:
     broker_host: str
     broker_port: int
 
+    @property
+    def ca_sha256(self) -> bytes:
+        """Return SHA-256 of the CA certificate in DER."""
+        return fingerprint(self.authority.certificate.public_bytes(Encoding.DER))
+
 
 def enroller(request: Request) -> Enroller:
     """Return the enroller this app was composed with."""
@@ -68,10 +75,11 @@ class ClaimWish(_Asked):
 
 
 class ClaimAnswer(BaseModel):
-    """A claim that waits for its doorbell."""
+    """A claim that waits for its doorbell, and the hash of the CA that the claim's text names."""
 
     claim_id: Base64Bytes
     expires_at: Moment
+    ca_sha256: Base64Bytes32
 
 
 class AnsweringDevice(BaseModel):
@@ -164,7 +172,11 @@ class DeviceList(BaseModel):
 
 @router.post("/v1/claims", status_code=201)
 def create_claim(
-    databases: DatabasesDep, actor: ActorDep, now: NowDep, asked: ClaimWish
+    databases: DatabasesDep,
+    actor: ActorDep,
+    now: NowDep,
+    asked: ClaimWish,
+    service_of: Annotated[Enroller, Depends(enroller)],
 ) -> ClaimAnswer:
     """Announce a claim, so that the doorbell that knows its secret may enrol. Lasts a day."""
     with databases.write() as unit:
@@ -172,7 +184,9 @@ def create_claim(
         household = speaker(actor).household
         expires_at_ms = service.create_claim(unit, household, asked.claim_id, now)
         unit.commit()
-    return ClaimAnswer(claim_id=asked.claim_id, expires_at=expires_at_ms)
+    return ClaimAnswer(
+        claim_id=asked.claim_id, expires_at=expires_at_ms, ca_sha256=service_of.ca_sha256
+    )
 
 
 @router.get("/v1/claims/{claim_id}")
