@@ -1,23 +1,39 @@
 """Databases with households and doorbells in them, for tests of the service."""
 
-from collections.abc import Iterator
+import secrets
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
+from fastapi import FastAPI
+
+from doorstep_cloud.access.policy import Scope
+from doorstep_cloud.app.factory import Parts, create_app
+from doorstep_cloud.app.serving import create_server, listen_tcp
 from doorstep_cloud.clips import tables as clip_tables
+from doorstep_cloud.devices.authority import Authority, moment_of
+from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.devices.tables import ClaimRow, DeviceRow
 from doorstep_cloud.events import tables as event_tables
+from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households.chain import append_statement, found_household
 from doorstep_cloud.households.invites import create_invite
+from doorstep_cloud.households.principal import Speaker
+from doorstep_cloud.households.tokens import Wish, create_token
 from doorstep_cloud.store.base import MainBase, VaultBase
 from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.statements import DeviceState, Head, Statement, accept_next, accept_root
 from doorstep_shared.statements import sign_statement as sign
 from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from
+from tests.services import wait_until
 
 # Imported so that `create_all` knows their tables.
 TABLES = (clip_tables, event_tables)
+URL = "http://127.0.0.1:8080"
 KEYRING_FILE = b"age-encryption.org/v1\n"
 
 
@@ -100,6 +116,15 @@ class House:
         """List these doorbells as active, beside those that are listed."""
         self.state(devices=(*self.head.statement.devices, *(bell.device for bell in bells)))
 
+    def token(self, *scopes: Scope) -> str:
+        """Return the code of a new token of the owner."""
+        holder = Speaker(self.id, self.owner.member.member)
+        wish = Wish(name="test", scopes=frozenset(scopes), days=90)
+        with self._databases.write() as unit:
+            _, code = create_token(unit, holder, wish, NOW_MS, secrets.token_bytes)
+            unit.commit()
+        return code
+
     def revoke(self, bell: Doorbell) -> None:
         """Say that a listed doorbell is not trusted any more."""
         self.state(
@@ -110,3 +135,41 @@ class House:
                 for device in self.head.statement.devices
             )
         )
+
+
+def app_over(databases: Databases, objects: ObjectStore, hub: Hub, **parts: object) -> FastAPI:
+    """Return the whole web app over these parts, at the time of all tests."""
+    authority = Authority.create(moment_of(NOW_MS))
+    values: dict[str, object] = {
+        "databases": databases,
+        "enroller": Enroller(authority, "", "", "127.0.0.1", 8883),
+        "public_url": URL,
+        "hub": hub,
+        "objects": objects,
+        "download_limit": 4,
+        "clock": lambda: NOW_MS,
+        **parts,
+    }
+    return create_app(Parts(**values))  # type: ignore[arg-type]  # each is of its type
+
+
+class WebServer:
+    """An app under the real server on a loopback port, in a thread."""
+
+    def __init__(self, app: FastAPI, before_stop: Callable[[], None]) -> None:
+        self._socket = listen_tcp("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = create_server(app, is_behind_proxy=False)
+        self._before_stop = before_stop
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        wait_until(lambda: self._server.started, what="the web server's start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._before_stop()
+        self._server.should_exit = True
+        self._thread.join(20)
+        self._socket.close()

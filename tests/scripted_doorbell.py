@@ -6,6 +6,7 @@ It uses what both ends share, and a broker; no camera, no outbox.
 import hashlib
 import queue
 import random
+import socket
 import ssl
 import threading
 import time
@@ -165,6 +166,7 @@ class Line:
         context.load_cert_chain(certificate.certificate, certificate.key)
         self.client.tls_set_context(context)
         self.client.reconnect_delay_set(1, 1)
+        self.client.on_socket_open = _send_at_once
         self.client.on_connect = lambda *_: self._subscribe()
         self.client.on_subscribe = lambda *_: self._up()
         self.client.on_disconnect = lambda *_: self._down()
@@ -394,6 +396,11 @@ def resigned(clip: Clip, bell: Doorbell, **changes: object) -> Clip:
     """Return ``clip`` under another manifest, signed by ``bell``."""
     manifest = clip.manifest.model_copy(update=changes)
     return replace(clip, manifest=manifest, signed=sign_manifest(manifest, bell.sign))
+
+
+def _send_at_once(_: Client, __: object, sock: object) -> None:
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _now_us() -> int:
