@@ -91,13 +91,13 @@ class FolderDisk:
 
     def exists(self, path: str) -> bool:
         """As `Disk.exists`."""
-        full = self._at(path)
+        full = self._at(path) if path else self._root
         with _our_errors(full):
             return full.exists()
 
     def list_dir(self, path: str) -> list[str]:
         """As `Disk.list_dir`."""
-        full = self._at(path)
+        full = self._at(path) if path else self._root
         with _our_errors(full):
             return sorted(entry.name for entry in full.iterdir())
 

@@ -91,11 +91,11 @@ class Disk(Protocol):
         ...
 
     def exists(self, path: str) -> bool:
-        """Return whether there is a file or folder."""
+        """Return whether there is a file or folder; an empty path is the root."""
         ...
 
     def list_dir(self, path: str) -> list[str]:
-        """Return the names in a folder, sorted.
+        """Return the names in a folder, sorted; an empty path is the root.
 
         Raises:
             PathMissingError: There is no such folder.

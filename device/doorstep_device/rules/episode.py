@@ -130,11 +130,10 @@ class Part:
         """
         if event in (*self.events, *self.waiting):
             return self
+        kind = ClipKind.RING if ClipKind.RING in {self.kind, kind} else ClipKind.MOTION
         if len(self.events) == MAX_EVENTS:
-            return replace(self, waiting=(*self.waiting, event)[-MAX_EVENTS + 1 :])
-        if ClipKind.RING in {self.kind, kind}:
-            return replace(self, kind=ClipKind.RING, events=(*self.events, event))
-        return replace(self, events=(*self.events, event))
+            return replace(self, kind=kind, waiting=(*self.waiting, event)[-MAX_EVENTS + 1 :])
+        return replace(self, kind=kind, events=(*self.events, event))
 
     def is_over(
         self, limits: PartLimits, *, length_us: int, size_bytes: int, at_key_frame: bool
