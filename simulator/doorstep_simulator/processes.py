@@ -130,18 +130,21 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
     alone, which then ends everything in order.
     """
     program.log.parent.mkdir(parents=True, exist_ok=True)
-    kept = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
-    }
     with program.log.open("ab") as log:
         return subprocess.Popen(  # our own commands
             program.command,
-            env=kept | dict(program.environment),
+            env=own_environment() | dict(program.environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+
+
+def own_environment() -> dict[str, str]:
+    """Return what of this process's environment its processes get: nothing that steers them."""
+    names = ("PATH", "HOME", "LANG", "TMPDIR")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def run_to_end(program: Program, timeout_s: float = 60) -> None:
