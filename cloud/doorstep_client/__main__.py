@@ -422,7 +422,7 @@ class NoAnswerError(ServiceUnreachableError):
 def _device_words(device: dict[str, object]) -> str:
     words = {
         "active": "online" if device["is_online"] else "not heard of lately",
-        "unlisted": "answered a claim, not added yet (doorstep device add --resume)",
+        "unlisted": "not added yet: doorstep device add --resume",
         "revoked": "removed",
     }
     return words.get(str(device["state"]), str(device["state"]))

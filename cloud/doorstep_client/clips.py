@@ -17,6 +17,7 @@ from doorstep_client.household import Household
 from doorstep_client.service import Progress, Service
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import ClipIdField, DeviceIdField, EventIdField
+from doorstep_shared.ids import parse_clip_id
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
 from doorstep_shared.opening import (
     UnprovenClipError,
@@ -125,7 +126,22 @@ def read_clip(household: Household, clip: str) -> ClipItem:
     Raises:
         NotThereError: There is none.
     """
-    return _model(ClipItem, household.ask(lambda service: service.get(f"/v1/clips/{clip}")))
+    known = named_clip(clip)
+    return _model(ClipItem, household.ask(lambda service: service.get(f"/v1/clips/{known}")))
+
+
+def named_clip(text: str) -> str:
+    """Return ``text`` if it names a clip: an id or ``latest``.
+
+    Raises:
+        BadMessageError: It does not.
+    """
+    try:
+        return text if text == LATEST else parse_clip_id(text)
+    except BadMessageError as error:
+        raise BadMessageError(
+            error.fact, safe="Nothing was fetched.", do="doorstep clip list        (shows the ids)"
+        ) from error
 
 
 def check_clip(household: Household, clip: str) -> Manifest:
@@ -135,7 +151,7 @@ def check_clip(household: Household, clip: str) -> Manifest:
         UnprovenClipError, WrongSignatureError: No doorbell of this household
             recorded it.
     """
-    known = read_clip(household, clip).id if clip == LATEST else clip
+    known = read_clip(household, clip).id if clip == LATEST else named_clip(clip)
     data = household.ask(lambda service: service.get_bytes(f"/v1/clips/{known}/manifest"))
     manifest = check_manifest(decode_signed(data), household.chain().statements)
     if manifest.clip != known:

@@ -21,6 +21,8 @@ from doorstep_shared.errors import DoorstepError
 stdout = Console()
 stderr = Console(stderr=True, highlight=False)
 
+PIPE_WIDTH = 1000
+
 STATE_WORDS = {"announced": "on its way", "stored": "stored"}
 
 
@@ -42,7 +44,7 @@ def print_line(text: str) -> None:
 
 def print_error(program: str, error: DoorstepError) -> None:
     """Print the three lines of an error: the fact, what is safe, the next command."""
-    say(f"{program}: {error.fact}.")
+    say(f"{program}: {error.fact.rstrip('.')}.")
     if error.safe:
         say(error.safe)
     if error.do:
@@ -56,7 +58,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    stdout.print(table, soft_wrap=not stdout.is_terminal)
+    # In a pipe nothing is shortened: a script or a pager reads it.
+    width = stdout.width if stdout.is_terminal else PIPE_WIDTH
+    stdout.print(table, width=width)
 
 
 def local_time(at: datetime) -> str:

@@ -138,11 +138,11 @@ class Service:
 
 
 def error_in(answer: httpx.Response) -> DoorstepError:
-    """Return the error that an answer of the service means."""
+    """Return the error that an answer of the service means: a problem document (RFC 9457)."""
     problem = _problem(answer)
-    fact = problem.get("detail") or problem.get("title") or f"the service said {answer.status_code}"
+    fact = problem.get("title") or f"the service said {answer.status_code}"
     family = _family(answer.status_code)
-    return family(fact, safe=problem.get("safe", ""), do=problem.get("do", ""))
+    return family(fact, safe=problem.get("detail", ""), do=problem.get("do", ""))
 
 
 def _family(status: int) -> type[DoorstepError]:

@@ -109,7 +109,7 @@ def main() -> None:
     try:
         app(prog_name="doorstep-device")
     except DoorstepError as error:
-        _say(f"doorstep-device: {error.fact}.")
+        _say(f"doorstep-device: {error.fact.rstrip('.')}.")
         if error.safe:
             _say(error.safe)
         if error.do:

@@ -5,16 +5,17 @@ The simulator drives the same adapter with gpiozero's own mock pins.
 """
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from gpiozero import DigitalOutputDevice
+from gpiozero import BadPinFactory, DigitalOutputDevice, PinFactoryFallback
 from gpiozero.devices import Device
 from gpiozero.input_devices import Button
 
 from doorstep_device.adapters.handover import Handover
 from doorstep_device.ports.clock import Clock
-from doorstep_device.ports.panel import Light
+from doorstep_device.ports.panel import Light, NoPinsError
 from doorstep_device.rules.press import Edge, Level
 from doorstep_hardware.pins import Pins
 
@@ -30,6 +31,9 @@ class GpioPanel:
         clock: Stamps the edges.
         loop: Where `edges` is read.
         factory: Of gpiozero; None takes the one of this machine.
+
+    Raises:
+        NoPinsError: This machine has no pins.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class GpioPanel:
         loop: asyncio.AbstractEventLoop,
         factory: Any = None,  # noqa: ANN401  # gpiozero ships no types
     ) -> None:
-        chosen = factory or Device.pin_factory
+        chosen = factory or _machine_factory()
         self._clock = clock
         self._edges: Handover[Edge] = Handover(loop, MAX_WAITING)
         # No debouncing here: back ends differ, so our own rule decides.
@@ -75,3 +79,19 @@ class GpioPanel:
 
     def _put(self, level: Level) -> None:
         self._edges.put(Edge(level, self._clock.monotonic_us()))
+
+
+def _machine_factory() -> Any:  # noqa: ANN401  # gpiozero ships no types
+    """Return the pin library that works on this machine."""
+    with warnings.catch_warnings():
+        # It tells of every library it tries; only the end of the search matters.
+        warnings.simplefilter("ignore", PinFactoryFallback)
+        try:
+            Device.ensure_pin_factory()
+        except BadPinFactory as error:
+            raise NoPinsError(
+                "this computer has no pins for a button and a light",
+                safe="Nothing was started.",
+                do="run it on a Raspberry Pi; or, here: doorstep-sim doorbell",
+            ) from error
+    return Device.pin_factory

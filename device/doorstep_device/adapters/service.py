@@ -6,7 +6,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from doorstep_device.enrolment import Answer
-from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
+from doorstep_shared.errors import BadMessageError, DoorstepError, RefusedError, TryLaterError
 
 TIMEOUT_S: Final = 20.0
 _SERVER_ERROR = 500
@@ -56,24 +56,25 @@ def post_enrolment(url: str, fields: dict[str, str]) -> Answer:
             do="the same command again, when the network is there",
         ) from error
     if answer.is_error:
-        detail = _detail(answer)
-        if answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY:
-            raise TryLaterError(detail, safe="The claim stays good.", do="the same command again")
-        raise RefusedError(
-            detail,
-            safe="This doorbell was not enrolled.",
-            do="doorstep device add        (on your computer, for a new claim)",
-        )
+        raise _refusal(answer)
     try:
         return _Body.model_validate_json(answer.content).to_model()
     except ValidationError as error:
         raise BadMessageError("the service's answer to the enrolment is none") from error
 
 
-def _detail(answer: httpx.Response) -> str:
+def _refusal(answer: httpx.Response) -> DoorstepError:
+    """Return what a problem document (RFC 9457) of the service means."""
     try:
         problem = answer.json()
     except ValueError:
-        problem = {}
-    detail = problem.get("detail") if isinstance(problem, dict) else None
-    return str(detail or f"the service said {answer.status_code}")
+        problem = None
+    texts = problem if isinstance(problem, dict) else {}
+    fact = str(texts.get("title") or f"the service said {answer.status_code}")
+    if answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY:
+        return TryLaterError(fact, safe="The claim stays good.", do="the same command again")
+    return RefusedError(
+        fact,
+        safe="This doorbell was not enrolled.",
+        do="doorstep device add        (on your computer, for a new claim)",
+    )

@@ -5,6 +5,11 @@ from enum import Enum
 from typing import Protocol
 
 from doorstep_device.rules.press import Edge
+from doorstep_shared.errors import RefusedError
+
+
+class NoPinsError(RefusedError):
+    """This computer has no pins for a button and a light."""
 
 
 class Light(Enum):
