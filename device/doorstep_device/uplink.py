@@ -27,7 +27,7 @@ from doorstep_device.worker import Worker
 from doorstep_shared.errors import BadMessageError, DoorstepError
 from doorstep_shared.ids import ClipId, DeviceId
 from doorstep_shared.manifest import ClipKind
-from doorstep_shared.statements import Head
+from doorstep_shared.statements import Head, MissingStatementError
 from doorstep_shared.topics import DeviceTopic, Leaf, parse_topic
 from doorstep_shared.wire import Ack, Body, Health, Hello, Statements, Status, decode_body
 
@@ -145,6 +145,7 @@ class Uplink:
         self._attempts = Attempts(chance)
         self._announce_again: set[ClipId] = set()
         self._is_online = False
+        self._connections = 0
         self._nudged = asyncio.Event()
         self._health_wanted = asyncio.Event()
 
@@ -198,19 +199,25 @@ class Uplink:
 
     async def _greet(self, count: int) -> None:
         self._is_online = True
+        self._connections = count
         log.info("broker_connected", connection="control", count=count)
+        with suppress(BrokerUnreachableError):
+            self._publish(Leaf.STATUS, self._boot.status(count, online=True))
+        self._say_hello()
+        self._attempts.restart()
+        self.nudge()
+        self.health_changed()
+
+    def _say_hello(self) -> None:
+        """Name the head we hold; the service answers with what came after it."""
         hello = Hello(
             boot=self._boot.boot,
-            connections=count,
+            connections=self._connections,
             agent=self._boot.version,
             statement=self._membership.named_head(),
         )
         with suppress(BrokerUnreachableError):
-            self._publish(Leaf.STATUS, self._boot.status(count, online=True))
             self._publish(Leaf.HELLO, hello)
-        self._attempts.restart()
-        self.nudge()
-        self.health_changed()
 
     async def _heed(self, topic: str, body: bytes) -> None:
         """Act on one message; a bad one is dropped and told, and changes nothing."""
@@ -244,7 +251,11 @@ class Uplink:
         self.nudge()
 
     async def _grown(self, news: Statements) -> None:
-        head = await self._worker.run(self._membership.accept, news.statements)
+        try:
+            head = await self._worker.run(self._membership.accept, news.statements)
+        except MissingStatementError:
+            self._say_hello()
+            return
         if head is not None:
             log.info("statements_accepted", seq=head.statement.seq)
             await self._on_head(head)

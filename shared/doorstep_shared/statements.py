@@ -52,6 +52,10 @@ class ForkedChainError(BrokenChainError):
     """Two different statements claim the same place in the chain: an alarm."""
 
 
+class MissingStatementError(BrokenChainError):
+    """A statement came before the one in front of it: ask for those in between."""
+
+
 class Role(StrEnum):
     """What a member may do: an owner decides, a viewer watches."""
 
@@ -219,8 +223,9 @@ def accept_next(head: Head, signed: Signed) -> Head:
 
     Raises:
         ForkedChainError: Another statement of the head's own place or before.
-        BrokenChainError: A gap, another household, or a change that no owner
-            of ``head`` may make.
+        MissingStatementError: Those in between are missing.
+        BrokenChainError: Another household, or a change that no owner of
+            ``head`` may make.
         BadMessageError: Not a statement.
         WrongSignatureError: No owner listed in ``head`` signed it.
     """
@@ -229,7 +234,7 @@ def accept_next(head: Head, signed: Signed) -> Head:
     if statement.household != before.household:
         raise BrokenChainError("this statement is another household's")
     if statement.seq > before.seq + 1:
-        raise BrokenChainError(
+        raise MissingStatementError(
             f"statement {statement.seq} came, but {before.seq + 1} is still missing"
         )
     if statement.seq <= before.seq or statement.prev != head.signed.body_hash:

@@ -10,6 +10,7 @@ from doorstep_shared.statements import (
     DeviceState,
     ForkedChainError,
     Head,
+    MissingStatementError,
     Recovery,
     Role,
     Statement,
@@ -153,7 +154,7 @@ def test_another_household_s_statement_is_refused() -> None:
 
 
 def test_a_gap_is_refused() -> None:
-    with pytest.raises(BrokenChainError, match="still missing"):
+    with pytest.raises(MissingStatementError, match="still missing"):
         accept_next(first_head(), successor(first_head(), seq=2))
 
 
