@@ -23,7 +23,7 @@ from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.web import health, page
 from doorstep_cloud.web.headers import AnswerHeaders
 from doorstep_cloud.web.health import Probe, Probes
-from doorstep_cloud.web.limits import BodyLimit, query_names, refuse_unknown_query
+from doorstep_cloud.web.limits import BodyLimit, KnownQueries, refuse_unknown_query
 from doorstep_cloud.web.problems import MEDIA_TYPE, Problem, install_problems
 
 _ABOUT: Final = """\
@@ -97,7 +97,7 @@ def create_app(parts: Parts) -> FastAPI:
     ):
         app.include_router(router)
     app.add_api_route("/v1/access-rules.json", show_rules, tags=["access"], methods=["GET"])
-    app.state.query_names = query_names(app)
+    app.state.known_queries = KnownQueries(app)
     install_problems(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerHeaders)

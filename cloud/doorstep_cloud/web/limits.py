@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Final, NoReturn
 
 from fastapi import FastAPI, Request
@@ -13,9 +14,6 @@ from doorstep_shared.errors import BadMessageError
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 8
-
-QueryNames = Mapping[tuple[str, str], frozenset[str]]
-"""The query parameters of each (path template, method)."""
 
 
 class UnknownParameterError(BadMessageError):
@@ -54,17 +52,30 @@ class BodyLimit:
         await self._app(scope, _replay(body, receive), send)
 
 
-def query_names(app: FastAPI) -> QueryNames:
-    """Return the query parameters of every operation of ``app``, as its OpenAPI says."""
-    return {
-        (path, method.upper()): frozenset(
-            parameter["name"]
-            for parameter in operation.get("parameters", ())
-            if parameter["in"] == "query"
-        )
-        for path, operations in app.openapi()["paths"].items()
-        for method, operation in operations.items()
-    }
+class KnownQueries:
+    """The query parameters of every operation of an app, as its OpenAPI says.
+
+    Read when the first query comes: building the description takes a while.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    @cached_property
+    def _names(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        return {
+            (path, method.upper()): frozenset(
+                parameter["name"]
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] == "query"
+            )
+            for path, operations in self._app.openapi()["paths"].items()
+            for method, operation in operations.items()
+        }
+
+    def of(self, path: str, method: str) -> frozenset[str]:
+        """Return the names that ``method`` knows at the path template ``path``."""
+        return self._names.get((path, method), frozenset())
 
 
 def refuse_unknown_query(request: Request) -> None:
@@ -73,8 +84,10 @@ def refuse_unknown_query(request: Request) -> None:
     Raises:
         UnknownParameterError: Naming the first of them.
     """
-    names: QueryNames = request.app.state.query_names
-    known = names.get((request.scope["route"].path, request.method), frozenset())
+    if not request.query_params:
+        return
+    queries: KnownQueries = request.app.state.known_queries
+    known = queries.of(request.scope["route"].path, request.method)
     for name in request.query_params:
         if name not in known:
             raise UnknownParameterError(

@@ -1,0 +1,173 @@
+"""The rule table: every cell of it, and what is in no cell."""
+
+import json
+from itertools import product
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doorstep_cloud.access.policy import (
+    RULES,
+    Action,
+    Actor,
+    Anonymous,
+    Denial,
+    DeviceActor,
+    Facts,
+    Member,
+    Resource,
+    Scope,
+    TokenHolder,
+    decide,
+    rules_as_json,
+)
+from doorstep_shared.ids import HouseholdId, MemberId
+from doorstep_shared.statements import Role
+from tests.people import FRONT_DOOR
+
+OWN: Final = HouseholdId("h" * 26)
+FOREIGN: Final = HouseholdId("s" * 26)
+ME: Final = MemberId("m" * 26)
+NOW: Final = 1000
+
+WATCHING: Final = {
+    Action.READ_HOUSEHOLD,
+    Action.READ_STATEMENTS,
+    Action.READ_KEYRING,
+    Action.READ_DEVICES,
+    Action.READ_EVENTS,
+    Action.READ_CLIP_LIST,
+    Action.READ_CLIP_OBJECT,
+    Action.READ_MANIFEST,
+}
+CONTENT: Final = {
+    Action.READ_EVENTS,
+    Action.READ_CLIP_LIST,
+    Action.READ_CLIP_OBJECT,
+    Action.READ_MANIFEST,
+    Action.READ_KEYRING,
+}
+BY_SCOPE: Final = {
+    Scope.EVENTS_READ: {Action.READ_EVENTS},
+    Scope.CLIPS_READ: {Action.READ_CLIP_LIST, Action.READ_CLIP_OBJECT, Action.READ_MANIFEST},
+    Scope.CLIPS_DELETE: set(),
+    Scope.KEYRING_READ: {Action.READ_KEYRING},
+    Scope.DEVICES_WRITE: {Action.CREATE_CLAIM, Action.READ_CLAIM, Action.READ_DEVICES},
+    Scope.SHARES_WRITE: set(),
+}
+
+
+def member(ends_at_ms: int = NOW + 1) -> Member:
+    return Member(OWN, ME, session=1, ends_at_ms=ends_at_ms)
+
+
+def token(*scopes: Scope, ends_at_ms: int = NOW + 1) -> TokenHolder:
+    return TokenHolder(OWN, ME, "t", frozenset(scopes), ends_at_ms)
+
+
+DOORBELL: Final = DeviceActor(OWN, FRONT_DOOR.device.id)
+
+actors = st.one_of(
+    st.just(Anonymous()),
+    st.just(DOORBELL),
+    st.builds(member, st.integers(NOW - 1, NOW + 1)),
+    st.builds(
+        lambda scopes, end: TokenHolder(OWN, ME, "t", scopes, end),
+        st.frozensets(st.sampled_from(Scope)),
+        st.integers(NOW - 1, NOW + 1),
+    ),
+)
+facts = st.builds(Facts, st.none() | st.sampled_from(Role))
+
+
+def may(actor: Actor, action: Action, role: Role | None, household: HouseholdId | None) -> bool:
+    return decide(actor, action, Resource(household), Facts(role), NOW).allow
+
+
+@pytest.mark.parametrize(("action", "role"), list(product(Action, Role)))
+def test_an_owner_may_do_all_and_a_viewer_may_watch(action: Action, role: Role) -> None:
+    expected = role is Role.OWNER or action in WATCHING
+    assert may(member(), action, role, OWN) is expected
+
+
+@pytest.mark.parametrize(("action", "scope"), list(product(Action, Scope)))
+def test_a_token_may_do_what_its_scope_says_and_no_more(action: Action, scope: Scope) -> None:
+    assert may(token(scope), action, Role.OWNER, OWN) is (action in BY_SCOPE[scope])
+
+
+@pytest.mark.parametrize(("action", "role"), list(product(Action, Role)))
+def test_a_token_never_reaches_further_than_its_member(action: Action, role: Role) -> None:
+    if may(token(*Scope), action, role, OWN):
+        assert may(member(), action, role, OWN)
+
+
+def test_no_token_changes_who_belongs_to_a_household_or_makes_a_token() -> None:
+    for action in (Action.WRITE_STATEMENT, Action.WRITE_KEYRING, Action.MANAGE_TOKENS):
+        assert not may(token(*Scope), action, Role.OWNER, OWN)
+
+
+@given(actors, st.sampled_from(Action), facts, st.none() | st.just(FOREIGN))
+def test_nobody_reaches_anothers_thing_and_it_answers_like_none(
+    actor: Actor, action: Action, known: Facts, household: HouseholdId | None
+) -> None:
+    decision = decide(actor, action, Resource(household), known, NOW)
+    none = decide(actor, action, Resource(None), known, NOW)
+    assert not decision.allow
+    assert decision == none
+    is_nobody = isinstance(actor, Anonymous)
+    assert decision.denial is (Denial.NOT_SIGNED_IN if is_nobody else Denial.NOT_FOUND)
+
+
+@given(st.sampled_from(Action), facts, st.sampled_from([OWN, FOREIGN, None]))
+def test_doorbells_and_strangers_to_the_service_get_nothing(
+    action: Action, known: Facts, household: HouseholdId | None
+) -> None:
+    for actor in (Anonymous(), DOORBELL):
+        assert not decide(actor, action, Resource(household), known, NOW).allow
+
+
+@given(actors, st.sampled_from(Action), facts, st.sampled_from([OWN, FOREIGN, None]))
+def test_a_decision_says_why(
+    actor: Actor, action: Action, known: Facts, household: HouseholdId | None
+) -> None:
+    decision = decide(actor, action, Resource(household), known, NOW)
+    assert decision.allow is (decision.denial is None)
+    assert decision.allow is (decision.reasons == ())
+    assert decision.allow is decision.rule.startswith("household:")
+
+
+@pytest.mark.parametrize("action", Action)
+def test_whoever_left_the_roster_may_do_nothing(action: Action) -> None:
+    for actor in (member(), token(*Scope)):
+        decision = decide(actor, action, Resource(OWN), Facts(role=None), NOW)
+        assert (decision.allow, decision.rule) == (False, "not-listed")
+
+
+@pytest.mark.parametrize("action", Action)
+def test_a_session_or_token_ends_at_the_millisecond(action: Action) -> None:
+    for actor in (member(NOW), token(*Scope, ends_at_ms=NOW)):
+        decision = decide(actor, action, Resource(OWN), Facts(Role.OWNER), NOW)
+        assert (decision.allow, decision.denial) == (False, Denial.NOT_SIGNED_IN)
+
+
+def test_every_action_has_one_row() -> None:
+    assert sorted(rule.action for rule in RULES) == sorted(Action)
+
+
+def test_content_is_reached_by_members_only_and_by_no_scope_that_writes() -> None:
+    for rule in RULES:
+        if rule.action in CONTENT:
+            assert rule.scope is not None
+            assert rule.scope.endswith(":read")
+
+
+def test_the_table_can_be_read_as_json() -> None:
+    rows = json.loads(json.dumps(rules_as_json()))
+    assert len(rows) == len(RULES)
+    for row, rule in zip(rows, RULES, strict=True):
+        assert row["action"] == rule.action
+        assert set(row["roles"]) == rule.roles
+        assert row["token_scope"] == rule.scope
+        assert row["household"] == "own"
