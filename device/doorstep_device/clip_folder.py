@@ -30,6 +30,7 @@ from doorstep_shared.wire import Envelopes
 
 OUTBOX: Final = "outbox"
 GONE: Final = ".gone"
+UNREADABLE: Final = ".unreadable"
 
 _FILE_OF: Final = {
     ObjectName.FILE: "payload",

@@ -19,6 +19,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from doorstep_device.clip_folder import OUTBOX, UNREADABLE
 from doorstep_device.ports.disk import Disk
 from doorstep_device.rules.eviction import MAX_WAITING_EVENTS, decide_dropped_events
 from doorstep_shared.crc32c import crc32c
@@ -27,7 +28,6 @@ from doorstep_shared.ids import EventId
 from doorstep_shared.manifest import ClipKind
 from doorstep_shared.wire import Event
 
-_FOLDER: Final = "outbox"
 EVENT_LOG: Final = re.compile(r"events-(\d{1,9})\.log")
 _HEAD_BYTES: Final = 8
 _MAX_JSON_BYTES: Final = 8 * 1024
@@ -78,12 +78,10 @@ class EventLog:
 
     Attributes:
         dropped: How many events were given up for want of room.
-        unreadable: Paths of logs that were set aside, since nobody here can read them whole.
     """
 
     def __init__(self, disk: Disk, number: int) -> None:
         self.dropped = 0
-        self.unreadable: list[str] = []
         self._disk: Final = disk
         self._number = number
         self._pending: dict[EventId, PendingEvent] = {}
@@ -95,7 +93,7 @@ class EventLog:
     def open(cls, disk: Disk) -> Self:
         """Return the log with what still waits; one that cannot be read is set aside."""
         numbers = sorted(
-            int(match[1]) for name in disk.list_dir(_FOLDER) if (match := EVENT_LOG.fullmatch(name))
+            int(match[1]) for name in disk.list_dir(OUTBOX) if (match := EVENT_LOG.fullmatch(name))
         )
         log = cls(disk, numbers[-1] if numbers else 0)
         broken = [number for number in numbers if not log._load(number)]
@@ -164,9 +162,7 @@ class EventLog:
             if number not in broken:
                 self._disk.remove(_path(number))
                 continue
-            aside = f"{_path(number)}.unreadable"
-            self._disk.rename(_path(number), aside)
-            self.unreadable.append(aside)
+            self._disk.rename(_path(number), _path(number) + UNREADABLE)
 
     def _load(self, number: int) -> bool:
         """Take in one log; return whether all of it could be read, a torn tail apart."""
@@ -175,11 +171,9 @@ class EventLog:
         for record in reading.records:
             self._take_in(record)
         self._size_bytes = len(data)
-        if not reading.left_bytes:
-            return True
-        is_last_append = number == self._number and reading.left_bytes <= _MAX_TORN_BYTES
-        self._is_torn |= is_last_append
-        return is_last_append
+        is_torn = 0 < reading.left_bytes <= _MAX_TORN_BYTES
+        self._is_torn |= is_torn
+        return is_torn or not reading.left_bytes
 
     def _take_in(self, record: _Record) -> None:
         if record.put is not None:
@@ -190,7 +184,7 @@ class EventLog:
 
 
 def _path(number: int) -> str:
-    return f"{_FOLDER}/events-{number}.log"
+    return f"{OUTBOX}/events-{number}.log"
 
 
 def _put_record(waiting: PendingEvent) -> _Record:

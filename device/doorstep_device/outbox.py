@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from doorstep_device.chain import CHAIN_PATH, Chain, Link
-from doorstep_device.clip_folder import GONE, OUTBOX, ClipFolder, ClipRecord, ClipState, Opening
+from doorstep_device.clip_folder import (
+    GONE,
+    OUTBOX,
+    UNREADABLE,
+    ClipFolder,
+    ClipRecord,
+    ClipState,
+    Opening,
+)
 from doorstep_device.clip_writer import ClipWriter, Ending
 from doorstep_device.event_log import EVENT_LOG, EventLog, PendingEvent
 from doorstep_device.ports.disk import Disk, DiskFullError
@@ -475,6 +483,8 @@ class Outbox:
     def _load_entry(self, name: str, path: str) -> None:
         if name in _OWN_NAMES or EVENT_LOG.fullmatch(name.removesuffix(".tmp")):
             return
+        if name.endswith(UNREADABLE):
+            raise BadMessageError("it could not be read whole, and was set aside")
         clip = parse_clip_id(name.removesuffix(GONE))
         if name.endswith(GONE):
             self._disk.remove_tree(path)
@@ -687,7 +697,7 @@ def _open_chain(disk: Disk) -> tuple[Chain, tuple[Problem, ...]]:
     try:
         return Chain.open(disk), ()
     except BadMessageError as error:
-        aside = f"{CHAIN_PATH}.unreadable"
+        aside = CHAIN_PATH + UNREADABLE
         disk.rename(CHAIN_PATH, aside)
         return Chain(disk, Link()), (Problem(aside, error.fact),)
 
