@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,7 @@ from doorstep_cloud.store.base import MainBase, VaultBase
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
-from doorstep_shared.statements import DeviceState, Head, Statement, accept_next, accept_root
+from doorstep_shared.statements import DeviceState, Epoch, Head, Statement, accept_next, accept_root
 from doorstep_shared.statements import sign_statement as sign
 from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from
 from tests.services import wait_until
@@ -97,7 +97,11 @@ class House:
             )
             unit.commit()
 
-    def state(self, **changes: object) -> None:
+    def renew(self, epoch: Epoch) -> None:
+        """Begin a new epoch, with a keyring for it."""
+        self.state({self.owner.member.member: KEYRING_FILE}, epoch=epoch)
+
+    def state(self, files: Mapping[str, bytes] | None = None, **changes: object) -> None:
         """Append a statement with ``changes``, signed by the owner."""
         statement = self.head.statement.model_copy(
             update={
@@ -108,7 +112,7 @@ class House:
         )
         signed = sign(statement, self.owner.sign)
         with self._databases.write() as unit:
-            append_statement(unit, self.id, signed, None, NOW_MS)
+            append_statement(unit, self.id, signed, files, NOW_MS)
             unit.commit()
         self.head = accept_next(self.head, signed)
 
