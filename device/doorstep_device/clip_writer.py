@@ -1,7 +1,6 @@
 """The writer of one clip: fragments in, a sealed payload on the disk, complete at every tick."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from doorstep_device.clip_folder import ClipFolder, ClipRecord, ClipState, Opening
@@ -11,25 +10,6 @@ from doorstep_shared.manifest import ClipKind
 from doorstep_shared.seal import PAYLOAD_NONCE_BYTES, FileKey, seal_envelope
 from doorstep_shared.tail import MAX_SLOT_BYTES, Finished, RecordingCipher, Write
 from doorstep_shared.wire import Envelopes
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a clip ends with.
-
-    Attributes:
-        media_ms: From its first frame to its last.
-        is_last: Whether no further part of the episode follows.
-        is_truncated: Whether it was cut, and holds what was whole.
-        thumb: A JPEG; None if there is none.
-        details: JSON; None if there are none.
-    """
-
-    media_ms: int
-    is_last: bool
-    is_truncated: bool = False
-    thumb: bytes | None = None
-    details: bytes | None = None
 
 
 class ClipWriter:

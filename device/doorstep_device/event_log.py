@@ -130,7 +130,7 @@ class EventLog:
         if len(self._pending) <= MAX_WAITING_EVENTS:
             return
         kinds = [(event, waiting.kind) for event, waiting in self._pending.items()]
-        dropped = decide_dropped_events(kinds)
+        dropped = decide_dropped_events(kinds, MAX_WAITING_EVENTS)
         self.dropped += len(dropped)
         self.forget(dropped)
 

@@ -8,13 +8,12 @@
 What it cannot read it keeps, and says so; it never deletes what it does not know.
 """
 
-import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
-from doorstep_device.chain import CHAIN_PATH, Chain, Link
+from doorstep_device.chain import Chain, Link
+from doorstep_device.clip_ending import Ending, manifest_of, seal_objects
 from doorstep_device.clip_folder import (
     GONE,
     OUTBOX,
@@ -24,8 +23,9 @@ from doorstep_device.clip_folder import (
     ClipState,
     Opening,
 )
-from doorstep_device.clip_writer import ClipWriter, Ending
+from doorstep_device.clip_writer import ClipWriter
 from doorstep_device.event_log import EVENT_LOG, EventLog, PendingEvent
+from doorstep_device.outbox_folder import OWN_NAMES, open_chain, prepare_folder
 from doorstep_device.ports.disk import Disk, DiskFullError
 from doorstep_device.rules.eviction import KeptClip, Worth, decide_evictions, is_cache_over
 from doorstep_shared.age_keys import Recipient
@@ -41,15 +41,12 @@ from doorstep_shared.ids import (
 )
 from doorstep_shared.manifest import (
     ClipKind,
-    EnvelopeFacts,
     Manifest,
-    ObjectFacts,
     ObjectName,
     PayloadFacts,
     sign_manifest,
 )
 from doorstep_shared.receipts import verify_receipt
-from doorstep_shared.seal import seal_bytes
 from doorstep_shared.signing import Signed, SigningKey, VerifyKey, WrongSignatureError
 from doorstep_shared.tail import MAX_SLOT_BYTES, recover
 from doorstep_shared.wire import Announcement, Event
@@ -65,11 +62,6 @@ __all__ = [
     "Start",
     "Usage",
 ]
-
-_FORMAT: Final = b"doorstep-outbox 1\n"
-_FORMAT_PATH: Final = f"{OUTBOX}/format"
-_NEW_OUTBOX: Final = frozenset({"format.tmp", "chain.json", "chain.json.tmp"})
-_OWN_NAMES: Final = frozenset({"format", *_NEW_OUTBOX})
 
 # Clips leave this much of the card to events, records and logs.
 _RESERVE_BYTES: Final = 8 * 1024 * 1024
@@ -219,22 +211,6 @@ class _Kept:
         return tuple(name for name in _SMALLEST_FIRST if name in has)
 
 
-@dataclass(frozen=True, slots=True)
-class _Aside:
-    """A small object on the disk."""
-
-    envelope: bytes
-    facts: ObjectFacts
-
-
-@dataclass(frozen=True, slots=True)
-class _Payload:
-    """A whole payload on the disk."""
-
-    length: int
-    sha256: bytes
-
-
 class Outbox:
     """Events and clips on the doorbell's own disk.
 
@@ -278,10 +254,11 @@ class Outbox:
             random: For file keys, nonces and ids.
             cap_bytes: How much clips may take on the disk; the oldest give way.
         """
-        problems = _prepare(disk)
-        chain, chain_problems = _open_chain(disk)
+        asides = prepare_folder(disk)
+        chain = open_chain(disk)
         outbox = cls(disk, keys, chain, EventLog.open(disk), random=random, cap_bytes=cap_bytes)
-        outbox._problems.extend((*problems, *chain_problems))
+        fact = "this outbox has a format that this version cannot read"
+        outbox._problems.extend(Problem(aside, fact) for aside in asides)
         outbox._load()
         return outbox
 
@@ -344,7 +321,7 @@ class Outbox:
     def finish_clip(self, writer: ClipWriter, fragments: bytes, ending: Ending) -> Manifest:
         """End a clip with its last fragments: signed, durable and pending on return."""
         finished = writer.finish(fragments, ending.media_ms)
-        payload = _Payload(finished.payload_bytes, finished.sha256)
+        payload = PayloadFacts(length=finished.payload_bytes, sha256=finished.sha256)
         manifest = self._conclude(writer.folder, writer.record, payload, ending)
         writer.file.close()
         self._recording = None
@@ -425,7 +402,11 @@ class Outbox:
             return None
         facts = kept.manifest.objects.get(body.object)
         is_ours = facts is not None and body.device == self._keys.device
-        if facts is None or not is_ours or facts.payload != _payload_facts(body.size, body.sha256):
+        if (
+            facts is None
+            or not is_ours
+            or facts.payload != PayloadFacts(length=body.size, sha256=body.sha256)
+        ):
             raise BadMessageError("this receipt is for other bytes than this doorbell recorded")
         if body.object in kept.missing:
             self._note_receipt(kept, body.object, receipt, now_ms)
@@ -481,7 +462,7 @@ class Outbox:
         self._settle()
 
     def _load_entry(self, name: str, path: str) -> None:
-        if name in _OWN_NAMES or EVENT_LOG.fullmatch(name.removesuffix(".tmp")):
+        if name in OWN_NAMES or EVENT_LOG.fullmatch(name.removesuffix(".tmp")):
             return
         if name.endswith(UNREADABLE):
             raise BadMessageError("it could not be read whole, and was set aside")
@@ -535,51 +516,32 @@ class Outbox:
                 return
             file.write_at(found.write.offset, found.write.data)
             file.sync()
-            payload = _Payload(found.payload_bytes, found.sha256)
+            payload = PayloadFacts(length=found.payload_bytes, sha256=found.sha256)
             ending = Ending(media_ms=found.media_ms, is_last=True, is_truncated=True)
             self._conclude(folder, record, payload, ending)
 
     def _conclude(
-        self, folder: ClipFolder, record: ClipRecord, payload: _Payload, ending: Ending
+        self, folder: ClipFolder, record: ClipRecord, payload: PayloadFacts, ending: Ending
     ) -> Manifest:
         """Sign for a clip whose payload is whole and synced; durable on return.
 
         In this order: the objects, then ``clip.json`` with the manifest, then the chain, and
         only then the tail slots go. Cut anywhere, the next start goes on from what is there.
         """
-        opening = record.opening
-        thumb = self._seal_aside(folder, ObjectName.THUMB, opening, ending.thumb)
-        details = self._seal_aside(folder, ObjectName.DETAILS, opening, ending.details)
-        envelopes = record.envelopes.model_copy(
-            update={"thumb": thumb and thumb.envelope, "details": details and details.envelope}
-        )
-        newest = self._chain.newest
-        manifest = Manifest(
-            household=opening.household,
+        envelopes, objects = seal_objects(folder, record, payload, ending, self._random)
+        manifest = manifest_of(
+            folder.clip,
+            record.opening,
+            objects,
+            ending,
             device=self._keys.device,
-            clip=folder.clip,
-            seq=newest.seq + 1,
-            prev=newest.sha256,
-            epoch=opening.epoch,
-            recipient=opening.recipient,
-            kind=opening.kind,
-            events=opening.events,
-            part=opening.part,
-            last=ending.is_last,
-            pre_roll_ms=min(opening.pre_roll_ms, ending.media_ms),
-            start=opening.start,
-            end=opening.start + ending.media_ms,
-            clock_synced=opening.clock_synced,
-            truncated=ending.is_truncated,
-            file=ObjectFacts(
-                envelope=_envelope_facts(record.envelopes.file),
-                payload=_payload_facts(payload.length, payload.sha256),
-            ),
-            thumb=thumb and thumb.facts,
-            details=details and details.facts,
+            newest=self._chain.newest,
         )
-        signed = sign_manifest(manifest, self._keys.manifest_key)
-        finished = {"state": ClipState.FINISHED, "envelopes": envelopes, "manifest": signed}
+        finished = {
+            "state": ClipState.FINISHED,
+            "envelopes": envelopes,
+            "manifest": sign_manifest(manifest, self._keys.manifest_key),
+        }
         record = record.model_copy(update=finished)
         folder.write_record(record)
         self._unsettled.pop(folder.clip, None)
@@ -587,27 +549,6 @@ class Outbox:
         self._chain.save()
         folder.cut_payload(payload.length)
         return manifest
-
-    def _seal_aside(
-        self, folder: ClipFolder, name: ObjectName, opening: Opening, data: bytes | None
-    ) -> _Aside | None:
-        """Return a small object sealed and on the disk; None if the disk will not have it."""
-        if data is None:
-            return None
-        sealed = seal_bytes(data, Recipient.parse(opening.recipient), self._random)
-        try:
-            folder.write_object(name, sealed.payload)
-        except DiskFullError:
-            # The video comes first, and it is safe already.
-            return None
-        payload_hash = hashlib.sha256(sealed.payload).digest()
-        return _Aside(
-            sealed.envelope,
-            ObjectFacts(
-                envelope=_envelope_facts(sealed.envelope),
-                payload=_payload_facts(len(sealed.payload), payload_hash),
-            ),
-        )
 
     # ── the service's answers ──
 
@@ -664,50 +605,6 @@ class Outbox:
         self._chain.save()
         del self._kept[kept.folder.clip]
         kept.folder.remove()
-
-
-def _prepare(disk: Disk) -> tuple[Problem, ...]:
-    """Make the outbox's folder, or set aside one in a format that is not ours."""
-    disk.make_dir(OUTBOX)
-    if not _is_ours(disk):
-        aside = next(path for path in _asides() if not disk.exists(path))
-        disk.rename(OUTBOX, aside)
-        disk.make_dir(OUTBOX)
-    kept = list(itertools.takewhile(disk.exists, _asides()))
-    if not disk.exists(_FORMAT_PATH):
-        # The numbers of manifests go on where the other outbox left off.
-        if kept and not disk.exists(CHAIN_PATH) and disk.exists(f"{kept[-1]}/chain.json"):
-            disk.write_whole(CHAIN_PATH, disk.read(f"{kept[-1]}/chain.json"))
-        disk.write_whole(_FORMAT_PATH, _FORMAT)
-    fact = "this outbox has a format that this version cannot read"
-    return tuple(Problem(path, fact) for path in kept)
-
-
-def _is_ours(disk: Disk) -> bool:
-    if disk.exists(_FORMAT_PATH):
-        return disk.read(_FORMAT_PATH) == _FORMAT
-    return set(disk.list_dir(OUTBOX)) <= _NEW_OUTBOX
-
-
-def _asides() -> Iterator[str]:
-    return (f"{OUTBOX}.kept-{number}" for number in itertools.count(1))
-
-
-def _open_chain(disk: Disk) -> tuple[Chain, tuple[Problem, ...]]:
-    try:
-        return Chain.open(disk), ()
-    except BadMessageError as error:
-        aside = CHAIN_PATH + UNREADABLE
-        disk.rename(CHAIN_PATH, aside)
-        return Chain(disk, Link()), (Problem(aside, error.fact),)
-
-
-def _envelope_facts(envelope: bytes) -> EnvelopeFacts:
-    return EnvelopeFacts(length=len(envelope), sha256=hashlib.sha256(envelope).digest())
-
-
-def _payload_facts(length: int, sha256: bytes) -> PayloadFacts:
-    return PayloadFacts(length=length, sha256=sha256)
 
 
 def _gone(clip: ClipId) -> ClipGoneError:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from doorstep_device.clip_writer import ClipWriter, Ending
+from doorstep_device.clip_ending import Ending
+from doorstep_device.clip_writer import ClipWriter
 from doorstep_device.details import Details
 from doorstep_device.muxer import Fragment, Muxer
 from doorstep_device.outbox import Outbox

@@ -60,9 +60,12 @@ def decide_evictions(
 
 
 def decide_dropped_events(
-    waiting: Sequence[tuple[EventId, ClipKind]], most: int = MAX_WAITING_EVENTS
+    waiting: Sequence[tuple[EventId, ClipKind]], most: int
 ) -> tuple[EventId, ...]:
-    """Return which of the ``waiting`` events, oldest first, to give up: motion before rings."""
+    """Return which of the ``waiting`` events to give up so that ``most`` stay.
+
+    They come oldest first and go oldest first, motion before rings.
+    """
     excess = len(waiting) - most
     by_worth = sorted(waiting, key=lambda entry: entry[1] is ClipKind.RING)
     return tuple(event for event, _ in by_worth[: max(excess, 0)])

@@ -1,0 +1,162 @@
+"""Events stay until they are acknowledged, and nothing else is thrown away."""
+
+import pytest
+
+from doorstep_device.event_log import EventLog
+from doorstep_device.ports.disk import DiskFullError
+from doorstep_shared.manifest import ClipKind
+from doorstep_simulator.disk import SimulatedDisk
+from tests.people import NOW_MS
+from tests.recording import event
+
+
+@pytest.fixture
+def disk() -> SimulatedDisk:
+    disk = SimulatedDisk()
+    disk.make_dir("outbox")
+    return disk
+
+
+def names(log: EventLog) -> list[str]:
+    return [entry.event.event for entry in log.pending]
+
+
+def test_an_event_is_there_after_a_start_as_it_was(disk: SimulatedDisk) -> None:
+    EventLog.open(disk).put(ClipKind.RING, event("a"))
+    (found,) = EventLog.open(disk).pending
+    assert (found.kind, found.event) == (ClipKind.RING, event("a"))
+
+
+def test_putting_an_event_twice_keeps_it_once(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    steps = len(disk.steps)
+    log.put(ClipKind.RING, event("a"))
+    assert len(log.pending) == 1
+    assert len(disk.steps) == steps
+
+
+def test_an_acknowledged_event_is_forgotten_for_good(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    for name in "abc":
+        log.put(ClipKind.MOTION, event(name))
+    log.forget([event("b").event, event("never seen").event, event("b").event])
+    assert names(log) == [event("a").event, event("c").event]
+    assert names(EventLog.open(disk)) == names(log)
+
+
+def test_acknowledging_nothing_new_writes_nothing(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    steps = len(disk.steps)
+    log.forget([event("never seen").event])
+    assert len(disk.steps) == steps
+
+
+def test_many_acknowledgements_fit(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    happened = [event(f"event {number}", NOW_MS + number) for number in range(200)]
+    for each in happened:
+        log.put(ClipKind.MOTION, each)
+    log.forget(each.event for each in happened)
+    assert EventLog.open(disk).pending == ()
+
+
+def test_logs_do_not_grow_for_ever(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("waits", NOW_MS - 1))
+    for number in range(1000):
+        happened = event(f"event {number}", NOW_MS + number)
+        log.put(ClipKind.MOTION, happened)
+        log.forget([happened.event])
+    (name,) = disk.list_dir("outbox")
+    assert name != "events-0.log"
+    assert len(disk.read(f"outbox/{name}")) < 70_000
+    assert names(EventLog.open(disk)) == [event("waits", NOW_MS - 1).event]
+
+
+def test_a_log_in_which_many_events_wait_is_not_rewritten_for_each(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    for number in range(1500):
+        log.put(ClipKind.MOTION, event(f"event {number}", NOW_MS + number))
+    rotations = sum(step.do == "rename" for step in disk.steps)
+    assert 0 < rotations < 5
+    assert len(log.pending) == 1500
+
+
+def test_too_many_events_make_the_oldest_motion_give_way(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doorstep_device.event_log.MAX_WAITING_EVENTS", 2)
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("ring"))
+    log.put(ClipKind.MOTION, event("motion"))
+    log.put(ClipKind.MOTION, event("more motion"))
+    assert names(log) == [event("ring").event, event("more motion").event]
+    assert log.dropped == 1
+    assert names(EventLog.open(disk)) == names(log)
+
+
+def test_a_torn_end_is_cut_off_and_writing_goes_on(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    log.put(ClipKind.RING, event("b"))
+    whole = disk.read("outbox/events-0.log")
+    for cut in (1, 7, 9, 60):
+        torn = SimulatedDisk()
+        torn.make_dir("outbox")
+        torn.write_whole("outbox/events-0.log", whole + whole[: len(whole) // 2][:cut])
+        log = EventLog.open(torn)
+        log.put(ClipKind.RING, event("c"))
+        assert names(EventLog.open(torn)) == [event(name).event for name in "abc"]
+        assert torn.list_dir("outbox") == ["events-1.log"]
+
+
+def test_a_damaged_log_is_kept_and_its_beginning_used(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    for number in range(200):
+        log.put(ClipKind.RING, event(f"event {number}", NOW_MS + number))
+    damaged = bytearray(disk.read("outbox/events-0.log"))
+    damaged[1000] ^= 1
+    disk.write_whole("outbox/events-0.log", bytes(damaged))
+    log = EventLog.open(disk)
+    assert 0 < len(log.pending) < 200
+    assert disk.read("outbox/events-0.log.unreadable") == damaged
+    assert names(EventLog.open(disk)) == names(log)
+
+
+def test_an_acknowledgement_in_a_later_log_holds_whatever_is_removed_first(
+    disk: SimulatedDisk,
+) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    old = disk.read("outbox/events-0.log")
+    log.forget([event("a").event])
+    acked = disk.read("outbox/events-0.log")[len(old) :]
+    disk.write_whole("outbox/events-1.log", acked)
+    disk.write_whole("outbox/events-0.log", old)
+    steps = len(disk.steps)
+    EventLog.open(disk)
+    for cut in range(steps, len(disk.steps) + 1):
+        assert EventLog.open(disk.after_cut(cut)).pending == ()
+
+
+def test_an_event_that_found_no_room_does_not_spoil_the_next() -> None:
+    disk = SimulatedDisk(capacity_bytes=3 * 4096)
+    disk.make_dir("outbox")
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    disk.write_whole("filler", bytes(2 * 4096))
+    happened = [event(f"event {number}", NOW_MS + number) for number in range(40)]
+    refused = 0
+    for each in happened:
+        try:
+            log.put(ClipKind.RING, each)
+        except DiskFullError:
+            refused += 1
+    assert 0 < refused < 40
+    kept = names(log)
+    # Half an append may be in the log by now, so what follows goes into a new one.
+    disk.remove("filler")
+    log.put(ClipKind.RING, event("later"))
+    assert disk.list_dir("outbox") == ["events-1.log"]
+    assert names(EventLog.open(disk)) == [*kept, event("later").event]
