@@ -121,8 +121,7 @@ def _database_probe(databases: Databases) -> Probe:
 def _problem(description: str) -> dict[str, object]:
     return {
         "description": description,
-        "model": Problem,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 
 

@@ -57,7 +57,7 @@ SignedField = Annotated[Signed, BeforeValidator(_container)]
 
 _BEARER: Final = HTTPBearer(
     auto_error=False,
-    scheme_name="session or token",
+    scheme_name="session-or-token",
     description="`dst_ses_…` from `POST /v1/sessions`, or a token `dst_pat_…` with the scope.",
 )
 

@@ -8,6 +8,7 @@ not atomic together, so the vault is committed first, and a vault row that no
 main row names is never served.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,17 @@ _BUSY_S: Final = 10.0
 _CONNECTIONS: Final = 56
 
 _OPTION: Final = "doorstep_unit"
+
+
+# The world's doing: another writer, a full disk, a disk that is going. All else is ours.
+_AWAY: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_PRIMARY: Final = 0xFF
 
 
 class _Mode(StrEnum):
@@ -107,7 +119,7 @@ class Databases:
         Raises:
             DatabaseUnavailableError: The database is busy or broken.
         """
-        with _errors_translated(), ExitStack() as stack:
+        with _errors_translated(_Mode.READ), ExitStack() as stack:
             yield self._unit(_Mode.READ, stack)
 
     @contextmanager
@@ -123,7 +135,7 @@ class Databases:
                 "the database is busy", safe="Nothing was changed.", after_s=1.0
             )
         try:
-            with _errors_translated(), ExitStack() as stack:
+            with _errors_translated(_Mode.WRITE), ExitStack() as stack:
                 unit = self._unit(_Mode.WRITE, stack)
                 unit.vault.connection()
                 unit.main.connection()
@@ -190,12 +202,22 @@ def _let_write_again(connection: _SqliteConnection | None, _record: object) -> N
 
 
 @contextmanager
-def _errors_translated() -> Iterator[None]:
+def _errors_translated(mode: _Mode) -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeoutError) as error:
+        if not _is_away(error, mode):
+            raise
         raise DatabaseUnavailableError(
             "the database could not be used just now",
             safe="Nothing of this was kept by half.",
             after_s=1.0,
         ) from error
+
+
+def _is_away(error: OperationalError | PoolTimeoutError, mode: _Mode) -> bool:
+    """Return whether a later try may help; if not, the mistake is ours."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) if isinstance(error, OperationalError) else 0
+    if code & _PRIMARY == sqlite3.SQLITE_READONLY:
+        return mode is _Mode.WRITE
+    return isinstance(error, PoolTimeoutError) or code & _PRIMARY in _AWAY
