@@ -4,26 +4,26 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 from fastapi import FastAPI
 
 from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.app.factory import Parts, create_app
+from doorstep_cloud.app.schema import upgrade
 from doorstep_cloud.app.serving import create_server, listen_tcp
-from doorstep_cloud.clips import tables as clip_tables
 from doorstep_cloud.devices.authority import Authority, moment_of
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.devices.tables import ClaimRow, DeviceRow
-from doorstep_cloud.events import tables as event_tables
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households.chain import append_statement, found_household
 from doorstep_cloud.households.invites import create_invite
 from doorstep_cloud.households.principal import Speaker
 from doorstep_cloud.households.tokens import Wish, create_token
-from doorstep_cloud.store.base import MainBase, VaultBase
-from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.statements import DeviceState, Epoch, Head, Statement, accept_next, accept_root
@@ -31,18 +31,26 @@ from doorstep_shared.statements import sign_statement as sign
 from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from
 from tests.services import wait_until
 
-# Imported so that `create_all` knows their tables.
-TABLES = (clip_tables, event_tables)
 URL = "http://127.0.0.1:8080"
 KEYRING_FILE = b"age-encryption.org/v1\n"
 
 
+@cache
+def _empty_files() -> Mapping[str, bytes]:
+    """Return both database files as the migrations make them; made once per process."""
+    with TemporaryDirectory() as folder:
+        databases = Databases.open(Path(folder))
+        upgrade(databases)
+        databases.close()
+        return {name: (Path(folder) / name).read_bytes() for name in (MAIN_FILE, VAULT_FILE)}
+
+
 @contextmanager
 def open_empty(folder: Path) -> Iterator[Databases]:
-    """Open both databases with all tables and no rows."""
+    """Open both databases, migrated and without rows."""
+    for name, data in _empty_files().items():
+        (folder / name).write_bytes(data)
     databases = Databases.open(folder)
-    MainBase.metadata.create_all(databases.main)
-    VaultBase.metadata.create_all(databases.vault)
     try:
         yield databases
     finally:
