@@ -147,7 +147,7 @@ class Doorbell:
             # In a session of its own: Ctrl-C reaches whoever holds it, who then ends it.
             return subprocess.Popen(
                 self.wiring.command(is_offline=self._is_offline),
-                env=own_environment(),
+                env=own_environment(self.wiring.log),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

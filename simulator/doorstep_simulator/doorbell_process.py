@@ -8,7 +8,7 @@ too) and says facts on stdout, one JSON object a line.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +134,7 @@ def _camera_maker(
     return make
 
 
-async def _commands() -> AsyncIterator[str]:
+async def _commands() -> AsyncGenerator[str, None]:
     """Yield the lines of stdin until its end."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

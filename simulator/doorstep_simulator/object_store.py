@@ -81,6 +81,8 @@ def store_program(folder: Path, ports: StorePorts, secret: StoreSecret, log: Pat
             "GOMEMLIMIT": "512MiB",
         },
         log=log,
+        # Every object was synced before it was acknowledged: SIGKILL loses none.
+        stop_s=6,
     )
 
 

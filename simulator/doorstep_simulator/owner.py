@@ -7,7 +7,7 @@ owner's keys in a folder of their own.
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from doorstep_client.service import Service
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.adapters.service import post_enrolment
 from doorstep_device.enrolment import enrol
+from doorstep_device.identity import ENROLMENT_PATH
 from doorstep_shared.errors import DoorstepError, RefusedError
 from doorstep_shared.manifest import ClipKind, Manifest
 
@@ -80,15 +81,23 @@ class Owner:
         write_private(file, f"{token}\n".encode())
         return token
 
+    def has_doorbell(self, state: Path) -> bool:
+        """Return whether the doorbell whose card is ``state`` is enrolled and listed."""
+        with self._household() as household:
+            return (state / ENROLMENT_PATH).exists() and not household.pending_claims()
+
     def add_doorbell(self, state: Path) -> str:
         """Enrol the doorbell whose card is ``state`` by a claim, and list it; return its id.
+
+        A claim that an earlier call did not come to the end of is taken up again.
 
         Raises:
             DoorstepError: The service, the doorbell or the owner's own client says no.
         """
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._household() as household:
-            claim = household.make_claim(secrets.token_bytes)
+            unfinished = household.pending_claims()
+            claim = unfinished[0] if unfinished else household.make_claim(secrets.token_bytes)
             enrol(FolderDisk(state), str(claim), post_enrolment, secrets.token_bytes)
             device = household.answer_to(claim)
             if device is None:
@@ -145,6 +154,7 @@ class Listener:
         self.heard: Final[list[Heard]] = []
         self._owner = owner
         self._on_event = on_event
+        self._news = threading.Condition()
         self._is_open = threading.Event()
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -158,9 +168,12 @@ class Listener:
         """Stop listening as soon as the line is next heard of."""
         self._is_ending.set()
 
-    def first(self, event_id: str) -> Heard | None:
-        """Return how an event was heard; None if it was not yet."""
-        return next((one for one in list(self.heard) if one.event.id == event_id), None)
+    def wait_for(self, event_ids: Collection[str], timeout_s: float) -> bool:
+        """Return whether all these events are heard, at the latest after that long."""
+        with self._news:
+            return self._news.wait_for(
+                lambda: set(event_ids) <= {one.event.id for one in self.heard}, timeout_s
+            )
 
     def _listen(self) -> None:
         with Household(self._owner.home) as household:
@@ -170,7 +183,9 @@ class Listener:
             try:
                 for event in stream:
                     heard = Heard(event, time.monotonic())
-                    self.heard.append(heard)
+                    with self._news:
+                        self.heard.append(heard)
+                        self._news.notify_all()
                     self._on_event(heard)
             except (_EndedError, DoorstepError):
                 # The edge of a thread: whoever waits for an event misses it and says so.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from doorstep_device.adapters.capture import PacedCamera, Picture, PictureSource
+from doorstep_device.adapters.capture import Picture, PictureSource
 from doorstep_device.adapters.video import VideoCamera, VideoFile
 from doorstep_device.ports.camera import Camera, Frame, Packet, VideoFormat
 from doorstep_device.ports.clock import Clock
@@ -203,9 +203,7 @@ class _ToldScene:
 class _ToldVideo:
     """A video's pictures, as many as are wanted; says when they are over."""
 
-    def __init__(
-        self, pictures: PictureSource, showing: Showing, over: Callable[[], None]
-    ) -> None:
+    def __init__(self, pictures: PictureSource, showing: Showing, over: Callable[[], None]) -> None:
         self._inner = pictures
         self._showing = showing
         self._over = over

@@ -20,6 +20,9 @@ LONGEST_PAUSE_S: Final = 5.0
 STEADY_S: Final = 10.0
 POLL_S: Final = 0.02
 
+RUN_MARK: Final = "DOORSTEP_RUN"
+LOGS: Final = "logs"
+
 
 class ProcessFailedError(TryLaterError):
     """A process of the stack did not come up."""
@@ -133,7 +136,7 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
     with program.log.open("ab") as log:
         return subprocess.Popen(  # our own commands
             program.command,
-            env=own_environment() | dict(program.environment),
+            env=own_environment(program.log) | dict(program.environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -141,10 +144,14 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
         )
 
 
-def own_environment() -> dict[str, str]:
-    """Return what of this process's environment its processes get: nothing that steers them."""
+def own_environment(log: Path) -> dict[str, str]:
+    """Return what a process with this log gets of our environment, and the mark of its run.
+
+    Nothing that would steer it. By the mark, the next run finds what a killed one left.
+    """
     names = ("PATH", "HOME", "LANG", "TMPDIR")
-    return {name: os.environ[name] for name in names if name in os.environ}
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    return kept | {RUN_MARK: str(log.parent)}
 
 
 def run_to_end(program: Program, timeout_s: float = 60) -> None:

@@ -28,6 +28,7 @@ from doorstep_simulator.object_store import (
     sync_every_put,
 )
 from doorstep_simulator.processes import (
+    LOGS,
     ProcessFailedError,
     Program,
     Supervised,
@@ -104,7 +105,7 @@ class Stack:
 
     def log(self, name: str) -> Path:
         """Return the log of the process ``name``."""
-        return self.folder / "logs" / f"{name}.log"
+        return self.folder / LOGS / f"{name}.log"
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -137,9 +138,19 @@ class Stack:
 
     def _start(self) -> None:
         self._make_folders()
+        # The store takes longest to come up: it does so while the others do.
+        began_s = time.monotonic()
+        self.store = self._keep(
+            store_program(
+                self.folder / "objects",
+                self.ports.store,
+                StoreSecret(self._store_secret()),
+                self.log("object-store"),
+            )
+        )
         with self._told("service set up"):
             run_to_end(self._cloud("migrate", "set-up"))
-        with self._told("broker"):
+        with self._told("broker ready"):
             self.broker = self._keep(
                 broker_program(
                     self.folder / "broker",
@@ -149,18 +160,10 @@ class Stack:
                 )
             )
             self.broker.wait_until(lambda: is_listening(self.ports.broker), READY_S)
-        with self._told("object store"):
-            self.store = self._keep(
-                store_program(
-                    self.folder / "objects",
-                    self.ports.store,
-                    StoreSecret(self._store_secret()),
-                    self.log("object-store"),
-                )
-            )
+        with self._told("object store ready", began_s):
             self.store.wait_until(lambda: _answers(f"{self.ports.store.endpoint}/healthz"), READY_S)
             sync_every_put(self.ports.store, self.log("object-store"))
-        with self._told("service"):
+        with self._told("service ready"):
             self.cloud = self._keep(self._cloud("all", "cloud"))
             self.cloud.wait_until(lambda: _answers(f"{self.ports.api_url}/readyz"), READY_S)
         self._write_facts()
@@ -168,11 +171,16 @@ class Stack:
     def _keep(self, program: Program) -> Supervised:
         """Return ``program`` running; stopped, last started first, when the stack ends."""
         process = Supervised(program)
-        self._running.callback(process.stop)
+
+        def stop() -> None:
+            with self._told(f"{program.name} stopped"):
+                process.stop()
+
+        self._running.callback(stop)
         return process
 
     def _make_folders(self) -> None:
-        for folder in (self.folder, self.folder / "logs", self.cloud_folder):
+        for folder in (self.folder, self.folder / LOGS, self.cloud_folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _broker_files(self) -> BrokerFiles:
@@ -219,10 +227,10 @@ class Stack:
         (self.folder / "stack.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        started_at = time.monotonic()
+    def _told(self, what: str, began_s: float | None = None) -> Iterator[None]:
+        since_s = time.monotonic() if began_s is None else began_s
         yield
-        self._tell(f"{what} ready in {time.monotonic() - started_at:.1f} s")
+        self._tell(f"{what} in {time.monotonic() - since_s:.1f} s")
 
 
 def read_stack_url(folder: Path) -> str:

@@ -2,9 +2,12 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from doorstep_shared.errors import DoorstepError
@@ -40,3 +43,12 @@ def say_error(program: str, error: DoorstepError) -> None:
     lines = [f"{program}: {fact}.", error.safe, f"Do: {error.do}" if error.do else ""]
     sys.stderr.write("".join(f"{line}\n" for line in lines if line))
     sys.stderr.flush()
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the block runs; it is told how many are done, of how many."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,129 @@
+"""The ``doorstep-sim`` command: a door, its visitors and the whole service, on a laptop."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from doorstep_shared.errors import DoorstepError
+from doorstep_simulator.demo import Wishes, run_demo
+from doorstep_simulator.env import read_exports
+from doorstep_simulator.findings import to_json
+from doorstep_simulator.folder import default_folder
+from doorstep_simulator.interrupts import ending_in_order
+from doorstep_simulator.playback import DEFAULT_SEED, Film, read_film
+from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
+from doorstep_simulator.scene import Scene, write_scene
+from doorstep_simulator.telling import Telling, counting, say_error, stderr
+
+app: Final = typer.Typer(
+    name="doorstep-sim",
+    help="A door with visitors, a doorbell on simulated pins, and the whole service, on a laptop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FolderOption = Annotated[
+    Path | None, typer.Option("--folder", help="Where everything lives; .demo by default.")
+]
+INTERRUPTED: Final = 130
+
+
+@app.command()
+def demo(
+    *,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="A video file; the rendered scene by default.")
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", help="Pace; by the length by default.", min=0.1, max=50),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Length of the rendered scene.", min=5)
+    ] = 40.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep everything it wrote, in .demo/demo.")
+    ] = False,
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    folder: FolderOption = None,
+) -> None:
+    """Show a film to a doorbell, ring once, and open what arrives with curl and age."""
+    home = folder or default_folder()
+    film = Film(length_s=seconds) if video is None else read_film(video)
+    report = home / "report.html"
+    tell = Telling()
+    wishes = Wishes(home / "demo", report, film, speed=speed, keeps_files=keep)
+    outcome = run_demo(wishes, tell)
+    if as_json:
+        typer.echo(json.dumps(to_json(outcome.report)))
+    if outcome.failure is not None:
+        raise outcome.failure
+    if open_report:
+        _open(report, tell)
+
+
+@app.command()
+def env(*, folder: FolderOption = None) -> None:
+    """Print what another terminal needs, for: eval "$(doorstep-sim env)"."""
+    exports = read_exports(folder or default_folder())
+    for line in exports.lines():
+        typer.echo(line)
+    newest = exports.clip_id or "(no clip is stored yet)"
+    stderr.print(
+        f"Set: API={exports.api}  TOKEN  ID={newest}  DOORSTEP_HOME={exports.home}  PATH",
+        soft_wrap=True,
+        markup=False,
+    )
+    stderr.print("Next, to open the newest clip with anybody's tools:", soft_wrap=True)
+    for command in (KEY_COMMAND, *COMMANDS):
+        stderr.print(f"  {command}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def scene(
+    *,
+    seed: Annotated[int, typer.Option("--seed", help="Decides who comes and when.")] = DEFAULT_SEED,
+    seconds: Annotated[float, typer.Option("--seconds", help="Length.", min=1)] = 40.0,
+    out: Annotated[Path, typer.Option("--out", help="The video, MP4.")],
+    truth: Annotated[Path, typer.Option("--truth", help="What is true of each picture, CSV.")],
+) -> None:
+    """Render a doorstep with visitors, the same for the same seed, and its ground truth."""
+    with counting("Rendering") as progress:
+        write_scene(Scene(seed, seconds), out, truth, progress)
+    stderr.print(f"{out}, {truth}", soft_wrap=True, markup=False)
+
+
+def main() -> None:
+    """Run the command; exit 0 done, 1 failed, 2 usage."""
+    # Keys and clear video are written: for their owner only.
+    os.umask(0o077)
+    try:
+        with ending_in_order():
+            app()
+    except DoorstepError as error:
+        say_error("doorstep-sim", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        stderr.print("Ended.")
+        sys.exit(INTERRUPTED)
+
+
+def _open(report: Path, tell: Telling) -> None:
+    """Open the report in a browser, or say where it is."""
+    opener = shutil.which("xdg-open")
+    if opener is None or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        tell(f"there is no browser to open here: {report.as_uri()}")
+        return
+    subprocess.run([opener, str(report)], check=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A doorbell's facts as lines a person follows."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from doorstep_simulator.door import Door
+from doorstep_simulator.facts import Fact
+
+
+def say_fact(fact: Fact, door: Door) -> str:
+    """Return what ``fact`` means; empty for one that only a program needs.
+
+    Args:
+        fact: What happened.
+        door: The door after it.
+    """
+    say = _WORDS.get(fact.event)
+    return "" if say is None else say(fact, door)
+
+
+def _plain(words: str) -> Callable[[Fact, Door], str]:
+    return lambda _fact, _door: words
+
+
+def _acked(fact: Fact, door: Door) -> str:
+    event = door.events.get(fact.text("event_id"))
+    if event is None or event.took_ms is None:
+        return ""
+    return f"{event.kind}: stored by the service, {event.took_ms:.0f} ms after it happened"
+
+
+def _control(words: str) -> Callable[[Fact, Door], str]:
+    return lambda fact, _: words if fact.text("connection") == "control" else ""
+
+
+def _clip(words: str) -> Callable[[Fact, Door], str]:
+    return lambda fact, _: f"clip {fact.text('clip_id')[:13]}…: {words}"
+
+
+def _network(fact: Fact, _: Door) -> str:
+    return "network cut" if fact.text("state") == "off" else "network there"
+
+
+def _trouble(_: Fact, door: Door) -> str:
+    return door.trouble
+
+
+_WORDS: Final[Mapping[str, Callable[[Fact, Door], str]]] = {
+    "power_restored": _plain("doorbell switched on"),
+    "power_cut": _plain("doorbell without power"),
+    "doorbell_stopped": _plain("the doorbell stopped by itself and is started again"),
+    "network": _network,
+    "broker_connected": _control("doorbell connected"),
+    "broker_lost": _control("doorbell not connected: what happens waits on its card"),
+    "button_pressed": _plain("button pressed"),
+    "motion_began": _plain("motion: recording, sealed while it is written"),
+    "motion_ended": _plain("motion has ended"),
+    "event_acked": _acked,
+    "clip_finished": _clip("complete on the doorbell's card"),
+    "clip_stored": _clip("stored, signed receipts are back"),
+    "clip_refused": _clip("refused by the service"),
+    "camera_failed": _trouble,
+    "recording_failed": _trouble,
+    "part_failed": _trouble,
+    "part_crashed": _trouble,
+}
