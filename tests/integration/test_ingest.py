@@ -1,29 +1,39 @@
 """Ingest over the real broker and the real object store."""
 
 import hashlib
+import random
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from doorstep_cloud.clips.service import object_key, read_clip
-from doorstep_cloud.clips.tables import EnvelopeRow
+from doorstep_cloud.clips.service import find_object, object_key, read_clip
+from doorstep_cloud.clips.tables import ClipRow, EnvelopeRow
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.ingest.connection import BrokerAddress
+from doorstep_cloud.ingest.counters import Count
 from doorstep_cloud.ingest.service import Ingest
 from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.objects import ObjectMissingError
 from doorstep_shared.age_keys import Recipient
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey
-from doorstep_shared.topics import Leaf
+from doorstep_shared.topics import DeviceTopic, Leaf, device_root
+from doorstep_shared.transfer import CHUNK_BYTES, GaveUp, SendSegment
+from doorstep_shared.transfer.messages import MAX_WINDOW
+from doorstep_shared.wire import Statements, decode_body
 from tests.cloud_world import House, open_empty
 from tests.people import NOW_MS, OWNER, doorbell, person, random_from
-from tests.scripted_doorbell import ScriptedDoorbell, make_clip, make_event
+from tests.scripted_doorbell import Clip, ScriptedDoorbell, make_clip, make_event, resigned
 from tests.services import Mosquitto, SeaweedFs, mosquitto, seaweedfs, wait_until
 
+FILE = ObjectName.FILE
 RECEIPT_KEY = SigningKey.generate(random_from("receipt"))
 FRONT = doorbell("front")
 BACK = doorbell("back")
@@ -134,3 +144,257 @@ def test_a_clip_comes_whole_with_every_receipt(
     for name, box in clip.boxes.items():
         stored = objects.store.sha256_of(object_key(clip.id, name))
         assert stored == hashlib.sha256(box.payload).digest()
+
+
+def test_segments_twice_and_in_any_order_make_the_same_object(
+    front: ScriptedDoorbell, house: House, objects: SeaweedFs
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=1, sizes={FILE: 2_000_000})
+    shuffled = random.Random(1)
+
+    def mangle(segments: list[SendSegment]) -> list[SendSegment]:
+        return shuffled.sample(segments * 2, 2 * len(segments))
+
+    front.announce(clip)
+    front.deliver(clip, mangle=mangle)
+    assert objects.store.sha256_of(object_key(clip.id, FILE)) == clip.manifest.file.payload.sha256
+
+
+def test_bytes_that_are_not_the_manifests_are_never_stored(
+    front: ScriptedDoorbell, house: House, objects: SeaweedFs, databases: Databases
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=3, sizes={FILE: 300_000})
+    payload = bytearray(clip.boxes[FILE].payload)
+    payload[150_000] ^= 1
+    front.announce(clip)
+    outcome = front.send(clip, FILE, bytes(payload))
+    assert isinstance(outcome, GaveUp)
+    with pytest.raises(ObjectMissingError):
+        objects.store.sha256_of(object_key(clip.id, FILE))
+    with databases.read() as unit:
+        state = find_object(unit, FRONT.device.id, clip.id, FILE)
+    assert state is not None
+    assert state.receipt is None
+
+
+def test_another_clip_of_the_same_id_is_refused_with_a_reason(
+    front: ScriptedDoorbell, house: House
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=4, sizes={FILE: 1000})
+    front.announce(clip)
+    other = resigned(clip, FRONT, end=clip.manifest.end + 1)
+    front.say(Leaf.CLIP, other.announcement.encode())
+    wait_until(lambda: clip.id in front.refused)
+    assert front.refused[clip.id] == "another clip has this id already"
+
+
+def test_a_delivery_goes_on_where_a_killed_broker_broke_it_off(
+    front: ScriptedDoorbell, house: House, broker: Mosquitto, databases: Databases
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=5, sizes={FILE: 6_000_000})
+    front.announce(clip)
+    sent: list[int] = []
+
+    def kill_in_the_middle(segments: list[SendSegment]) -> list[SendSegment]:
+        before = len(sent)
+        sent.extend(segment.offset for segment in segments)
+        if before < 20 <= len(sent):
+            broker.program.end(signal.SIGKILL)
+            broker.program.start()
+        return segments
+
+    front.deliver(clip, mangle=kill_in_the_middle, timeout_s=60)
+    segments = -(-clip.manifest.file.payload.length // CHUNK_BYTES)
+    # What had arrived was not sent again, but for what was on its way.
+    assert len(sent) <= segments + 2 * MAX_WINDOW
+    with databases.read() as unit:
+        assert read_clip(unit, clip.id).stored_at_ms is not None
+
+
+def test_a_delivery_goes_on_where_ingest_was_stopped(
+    front: ScriptedDoorbell, house: House, ingest: Ingest, start: Start
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=6, sizes={FILE: 3_000_000})
+    front.announce(clip)
+    assert front.send(clip, FILE, clip.boxes[FILE].payload, stop_after=8) is None
+    ingest.stop()
+    start()
+    sent: list[int] = []
+
+    def count(segments: list[SendSegment]) -> list[SendSegment]:
+        sent.extend(segment.offset for segment in segments)
+        return segments
+
+    front.deliver(clip, mangle=count)
+    assert len(sent) < clip.manifest.file.payload.length / CHUNK_BYTES
+
+
+def test_while_the_object_store_is_away_nothing_is_lost(
+    front: ScriptedDoorbell, house: House, objects: SeaweedFs, ingest: Ingest
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=7, sizes={FILE: 500_000})
+    front.announce(clip)
+    objects.program.end(signal.SIGKILL)
+    delivery = threading.Thread(target=front.deliver, args=(clip,), kwargs={"timeout_s": 60})
+    delivery.start()
+    wait_until(lambda: ingest.counters[Count.STORE_FAILED] > 0, what="the failed attempt")
+    # A ring does not wait for the store.
+    front.ring(make_event(NOW_MS, 7))
+    objects.program.start()
+    delivery.join(90)
+    assert front.has_receipt(clip, FILE)
+
+
+def test_a_stored_object_is_not_brought_twice(
+    front: ScriptedDoorbell, house: House, ingest: Ingest
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=8, sizes={FILE: 100_000})
+    front.announce(clip)
+    front.deliver(clip)
+
+    def refuse_any(segments: list[SendSegment]) -> list[SendSegment]:
+        assert segments == []
+        return segments
+
+    front.send(clip, FILE, b"", mangle=refuse_any)
+    wait_until(lambda: len(front.receipts) == 2)
+    assert ingest.counters[Count.OBJECT_STORED] == 1
+
+
+@pytest.fixture
+def victim(databases: Databases, broker: Mosquitto) -> Iterator[ScriptedDoorbell]:
+    """Return the neighbour's doorbell: another household's."""
+    theirs = House(databases, NEIGHBOUR, HouseholdId("n" * 26))
+    theirs.enrol(BACK)
+    theirs.list(BACK)
+    with ScriptedDoorbell(BACK, broker, RECEIPT_KEY.public) as bell:
+        yield bell
+
+
+def test_a_thousand_hostile_messages_touch_nobody_else(
+    front: ScriptedDoorbell,
+    victim: ScriptedDoorbell,
+    house: House,
+    ingest: Ingest,
+    databases: Databases,
+) -> None:
+    theirs = make_clip(BACK, HouseholdId("n" * 26), recipient_of(house), sizes={FILE: 200_000})
+    victim.announce(theirs)
+    own = make_clip(FRONT, house.id, recipient_of(house), seed=9, sizes={FILE: 200_000})
+    front.announce(own)
+    hostile = Hostile(front, own, theirs)
+    for number in range(1000):
+        hostile.send(number)
+    # The victim's ring and clip come through behind all of it.
+    victim.ring(make_event(NOW_MS, 9))
+    victim.deliver(theirs)
+    wait_until(lambda: ingest.counters[Count.DROPPED_MALFORMED] > 100)
+    assert ingest.counters[Count.CRASHED] == 0
+    assert ingest.is_connected
+    with databases.read() as unit:
+        events = unit.main.scalars(select(EventRow).where(EventRow.device == BACK.device.id)).all()
+        clips = unit.main.scalars(select(ClipRow).where(ClipRow.device == BACK.device.id)).all()
+        assert len(events) == 1
+        assert [clip.id for clip in clips] == [theirs.id]
+        assert clips[0].manifest == theirs.signed.encode()
+        owners = set(unit.main.scalars(select(ClipRow.household)))
+        assert owners == {house.id, HouseholdId("n" * 26)}
+    # It has spoiled its own clip, and nothing but that.
+    another = make_clip(FRONT, house.id, recipient_of(house), seed=10, sizes={FILE: 200_000})
+    front.announce(another)
+    front.deliver(another)
+
+
+class Hostile:
+    """Random and mutated messages, the same for a seed every time."""
+
+    def __init__(self, bell: ScriptedDoorbell, own: Clip, theirs: Clip) -> None:
+        self._bell = bell
+        self._random = random.Random(20261122)
+        self._clips = (own, theirs)
+        self._valid = [
+            (Leaf.RING, make_event(NOW_MS, 100).encode()),
+            (Leaf.MOTION, make_event(NOW_MS, 101).encode()),
+            (Leaf.CLIP, own.announcement.encode()),
+            (Leaf.CLIP, theirs.announcement.encode()),
+            (Leaf.HELLO, b'{"v":1,"boot":"' + b"0" * 32 + b'","connections":1,"agent":"x"}'),
+            (Leaf.STATUS, b'{"v":1,"boot":"' + b"0" * 32 + b'","connections":1,"online":true}'),
+        ]
+
+    def send(self, number: int) -> None:
+        if number % 2:
+            leaf, body = self._random.choice(self._valid)
+            self._bell.say(leaf, self._mutated(body))
+            return
+        clip = self._random.choice(self._clips)
+        last = self._random.choice(["init", "fin", "abort", "0", "131072", "1", "99999999"])
+        # The topics that the broker lets a doorbell write: its own, with any clip's id in them.
+        topic = f"{device_root(self._bell.id)}/f/{clip.id}/{self._random.choice(OBJECTS)}/{last}"
+        body = self._random.randbytes(self._random.choice([0, 1, 17, 1000, 131_072]))
+        self._bell.bulk.publish(topic, body)
+
+    def _mutated(self, body: bytes) -> bytes:
+        changed = bytearray(body)
+        for _ in range(self._random.randint(0, 4)):
+            place = self._random.randrange(len(changed))
+            match self._random.randrange(3):
+                case 0:
+                    changed[place] = self._random.randrange(256)
+                case 1:
+                    del changed[place]
+                case _:
+                    changed[place:place] = self._random.randbytes(2)
+        return bytes(changed)
+
+
+OBJECTS = [name.value for name in ObjectName]
+
+
+def test_a_doorbell_writes_under_no_other_name(
+    front: ScriptedDoorbell, victim: ScriptedDoorbell, databases: Databases
+) -> None:
+    event = make_event(NOW_MS, 200)
+    other_shard = f"doorstep/v1/{(int(front.id[:2], 16) + 1) % 256:02x}/{front.id}/ev/ring"
+    for topic in (str(DeviceTopic(victim.id, Leaf.RING)), other_shard):
+        front.control.publish(topic, event.encode())
+    front.ring(make_event(NOW_MS, 201))
+    with databases.read() as unit:
+        devices = list(unit.main.scalars(select(EventRow.device)))
+    assert devices == [front.id]
+
+
+def test_what_no_doorbell_may_write_is_dropped_even_if_the_broker_lets_it_through(
+    ingest: Ingest,
+) -> None:
+    other_shard = f"doorstep/v1/{(int(FRONT.device.id[:2], 16) + 1) % 256:02x}/{FRONT.device.id}"
+    event = make_event(NOW_MS).encode()
+    ingest._take_control(f"{other_shard}/ev/ring", event)
+    ingest._take_control(str(DeviceTopic(FRONT.device.id, Leaf.ACK)), b"{}")
+    ingest._take_control("$SYS/anything", b"")
+    ingest._take_bulk(str(DeviceTopic(FRONT.device.id, Leaf.RING)), event)
+    ingest._take_bulk(f"{other_shard}/f/x/file/0", b"")
+    assert ingest.counters[Count.DROPPED_NO_TOPIC] == 5
+    ingest._take_control(str(DeviceTopic(FRONT.device.id, Leaf.RING)), bytes(2000))
+    assert ingest.counters[Count.DROPPED_TOO_LONG] == 1
+
+
+def test_a_flood_of_one_doorbell_does_not_delay_anothers_ring(
+    front: ScriptedDoorbell, victim: ScriptedDoorbell
+) -> None:
+    for number in range(1500):
+        front.say(Leaf.RING, make_event(NOW_MS, 1000 + number).encode())
+    event = make_event(NOW_MS, 300)
+    began = time.monotonic()
+    victim.ring(event)
+    assert time.monotonic() - began < 2.0, "it had to be sent again"
+
+
+def test_a_new_statement_reaches_a_doorbell_that_is_listening(
+    front: ScriptedDoorbell, house: House, ingest: Ingest
+) -> None:
+    house.state()
+    ingest.statement_made(house.id)
+    heard = front.other.get(timeout=20)
+    assert heard.topic == str(DeviceTopic(front.id, Leaf.STATEMENTS))
+    (signed,) = decode_body(Statements, heard.body).statements
+    assert signed == house.head.signed
