@@ -294,9 +294,9 @@ class SimulatedDisk:
         """Every step that was done, in order."""
         return tuple(self._files.steps)
 
-    def make_read_only(self) -> None:
-        """Let every later write fail as on a worn card."""
-        self._files.is_read_only = True
+    def make_read_only(self, *, is_read_only: bool = True) -> None:
+        """Let every later write fail as on a worn card, or work again."""
+        self._files.is_read_only = is_read_only
 
     def cut_after(self, steps: int) -> None:
         """Cut the power after so many more steps; each later call raises `PowerCutError`."""
