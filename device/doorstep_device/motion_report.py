@@ -3,16 +3,22 @@
 import csv
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from doorstep_device.ports.camera import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Frame
 from doorstep_device.rules.motion import Box, Motion, MotionRule
+from doorstep_shared.errors import TryLaterError
 
 COLUMNS: Final = ("frame", "t_s", "motion", "score", "x", "y", "w", "h")
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and, if it is known, of all."""
+
+
+class TableNotWrittenError(TryLaterError):
+    """The table's folder is missing, full or not ours to write in."""
 
 
 class Footage(Protocol):
@@ -76,16 +82,27 @@ def write_motion_csv(
 
     Raises:
         DoorstepError: The video is damaged; no table is written.
-        OSError: `csv_out` cannot be written.
+        TableNotWrittenError: `csv_out` cannot be written; what was there stays.
     """
     half_written = csv_out.with_name(f".{csv_out.name}.{os.getpid()}.part")
     try:
         with half_written.open("w", newline="", encoding="utf-8") as out:
             summary = _write_rows(csv.writer(out, lineterminator="\n"), video, rule, progress)
         half_written.replace(csv_out)
+    except OSError as error:
+        raise TableNotWrittenError(
+            f"{csv_out} cannot be written: {error.strerror}.",
+            safe="The video was only read.",
+            do="Name a file in a folder that you can write in.",
+        ) from error
     finally:
-        half_written.unlink(missing_ok=True)
+        _remove_quietly(half_written)
     return summary
+
+
+def _remove_quietly(path: Path) -> None:
+    with suppress(OSError):  # the folder itself may be what is missing or read-only
+        path.unlink()
 
 
 class _Writer(Protocol):

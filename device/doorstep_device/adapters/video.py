@@ -101,14 +101,18 @@ class VideoFile:
         Raises:
             BadVideoError: It holds no picture, or ends before its header says.
         """
+        step_us = round(1_000_000 / self.fps)
         first_us: int | None = None
         at_us = -1
-        step_us = round(1_000_000 / self.fps)
         for image in self._decoded():
-            stamp_us = at_us + step_us if image.pts is None else round(image.time * 1e6)
-            first_us = stamp_us if first_us is None else first_us
+            if image.pts is None:
+                due_us = at_us + step_us
+            else:
+                stamp_us = round(image.time * 1e6)
+                first_us = stamp_us if first_us is None else first_us
+                due_us = stamp_us - first_us
             # A broken stamp must not turn time back.
-            at_us = max(stamp_us - first_us, at_us + 1)
+            at_us = max(due_us, at_us + 1)
             yield Picture(image, at_us)
         self._check_length(at_us)
 

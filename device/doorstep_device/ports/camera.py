@@ -39,8 +39,8 @@ class Frame:
     """One small picture for analysis.
 
     Attributes:
-        luma: (180, 320) uint8; the whole picture, stretched to that grid. Shared:
-            nobody writes into it.
+        luma: (180, 320) uint8, in the video's own range (mostly 16 to 235); the whole
+            picture, stretched to that grid. Shared: nobody writes into it.
         at_us: When it was taken, on `Clock.monotonic_us`.
     """
 

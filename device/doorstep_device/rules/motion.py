@@ -43,12 +43,12 @@ class MotionSettings:
             background in another light; something in front of it correlates little.
         scene_share: From this share of changed pixels on, the scene itself is another
             (a lamp, night mode, a moved camera), and it is learned at once.
-        learn_s: Time constant of the background; a visitor of a few seconds leaves
-            little behind in it.
-        learn_changed_s: The same for changed pixels; a parked car is background after
-            about a minute.
-        learn_liveliness_s: Time constant of the liveliness; a swaying branch shows its
-            range in a few seconds.
+        learn_s: Time constant of the background: daylight changes more slowly.
+        learn_changed_s: The same where something is, so that who lingers is not soon
+            painted into the background; a car that parks there is, within minutes.
+        learn_liveliness_s: Time constant of the liveliness: a swaying branch shows its
+            range in a few seconds. What stands still is tolerated as soon: the rule
+            reports motion, not presence.
         confirm_looks: Looks in a row that must see something: rain drops and insects
             rarely stay for two.
         hold_s: Motion lasts this long after the last confirmed look, so that one pause
@@ -150,7 +150,7 @@ class MotionRule:
         Args:
             state: From `start` or from the frame before.
             luma: (height, width) uint8, the same size each time; only read.
-            at_us: Monotonic time. A frame too soon after the last look is not analysed
+            at_us: Monotonic time, 0 or later. A frame too soon after the last look is not analysed
                 and repeats the decision.
         """
         if state.learned is not None and at_us - state.looked_us < _LOOK_EVERY_US:

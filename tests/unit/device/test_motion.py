@@ -132,12 +132,26 @@ def test_a_branch_that_keeps_swaying_is_learned() -> None:
     assert not any(motion.is_moving for motion in decisions[-5 * SECOND :])
 
 
-def test_a_parked_car_becomes_background() -> None:
+def test_a_car_that_parks_becomes_background_and_a_visitor_before_it_is_seen() -> None:
     empty = doorstep()
-    parked = [with_visitor(empty, 100)] * 60 * SECOND
-    decisions = watch(MotionRule(), [empty] * SECOND + parked)
+    parked = with_visitor(empty, 100, luma=40)
+    stay = [empty] * SECOND + [parked] * 120 * SECOND
+    visit = [with_visitor(parked, 60 + 8 * i, luma=90) for i in range(SECOND)]
+    decisions = watch(MotionRule(), stay + visit)
     assert decisions[2 * SECOND].is_moving
-    assert not decisions[-1].is_moving
+    assert not any(motion.is_moving for motion in decisions[60 * SECOND : len(stay)])
+    assert decisions[-1].is_moving
+    assert decisions[-1].box is not None
+    assert decisions[-1].box.w > SIZE_PX // 2, "the part before the car counts too"
+
+
+def test_daylight_that_fades_over_minutes_is_no_motion() -> None:
+    flat = np.full((HEIGHT_PX, WIDTH_PX), 0, np.uint8)
+    dusk = [flat + np.uint8(200 - i // 10) for i in range(150 * SECOND)]
+    assert not any(motion.is_moving for motion in watch(MotionRule(), dusk))
+    last = int(dusk[-1][0, 0])
+    walk = [with_visitor(dusk[-1], 8 * i, luma=last + 40) for i in range(SECOND)]
+    assert watch(MotionRule(), dusk + walk)[-1].is_moving
 
 
 def test_one_flash_is_not_enough() -> None:

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from doorstep_device.motion_report import COLUMNS, MotionSummary, write_motion_csv
+from doorstep_device.motion_report import (
+    COLUMNS,
+    MotionSummary,
+    TableNotWrittenError,
+    write_motion_csv,
+)
 from doorstep_device.ports.camera import Frame
 from doorstep_device.rules.motion import MotionRule
 from doorstep_shared.errors import BadMessageError
@@ -69,6 +74,22 @@ def test_a_broken_video_leaves_the_old_table_and_nothing_else(tmp_path: Path) ->
         write_motion_csv(Walk(breaks_at=50), out, MotionRule(), silent)
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_new_table_takes_the_old_one_s_place_whole(tmp_path: Path) -> None:
+    out, kept = tmp_path / "motion.csv", tmp_path / "kept.csv"
+    out.write_text("old")
+    kept.hardlink_to(out)
+    write_motion_csv(Walk(), out, MotionRule(), silent)
+    assert kept.read_text() == "old", "nobody's open file changes under them"
+    assert out.read_text().startswith("frame,")
+
+
+def test_a_table_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path) -> None:
+    out = tmp_path / "none" / "motion.csv"
+    with pytest.raises(TableNotWrittenError, match="No such file or directory") as caught:
+        write_motion_csv(Walk(), out, MotionRule(), silent)
+    assert caught.value.do
 
 
 def test_progress_counts_frames_also_when_their_number_is_unknown(tmp_path: Path) -> None:
