@@ -16,6 +16,8 @@ from doorstep_device.adapters.clock import PacedClock
 from doorstep_device.adapters.video import VideoCamera
 from doorstep_device.ports.camera import Camera, Frame, Packet, VideoFormat
 from doorstep_device.ports.clock import Clock
+from doorstep_simulator.scene import Scene
+from doorstep_simulator.scene_camera import SceneCamera
 from tests.footage import write_video
 
 WATCH_US = 3_200_000
@@ -36,7 +38,13 @@ def slow_video_camera(clock: Clock, folder: Path) -> Camera:
     return VideoCamera(video, clock)
 
 
+def scene_camera(clock: Clock, _folder: Path) -> Camera:
+    """Make one that films the built-in doorstep without end."""
+    return SceneCamera(Scene(7, 5.0, width_px=320, height_px=180), clock)
+
+
 CAMERAS: dict[str, MakeCamera] = {
+    "scene": scene_camera,
     "video": video_camera,
     "slow video": slow_video_camera,
 }
