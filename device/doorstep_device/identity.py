@@ -111,6 +111,7 @@ def read_keys(disk: Disk) -> DoorbellKeys:
         device = parse_device_id(json.loads(disk.read(f"{FOLDER}/device.json"))["device"])
         tls = load_pem_private_key(disk.read(TLS_KEY_PATH), password=None)
         manifest = SigningKey(bytes.fromhex(disk.read(f"{FOLDER}/manifest.key").decode()))
+        manifest_key = manifest.public.raw  # a seed of another length fails here
         age = AgeIdentity.parse(disk.read(f"{FOLDER}/age.key").decode())
     except (ValueError, KeyError, TypeError, DoorstepError) as error:
         raise _damaged() from error
@@ -119,7 +120,7 @@ def read_keys(disk: Disk) -> DoorbellKeys:
     public = DeviceKeys(
         device=device,
         tls_key=tls.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        manifest_key=manifest.public.raw,
+        manifest_key=manifest_key,
         age_recipient=str(age.recipient()),
     )
     return DoorbellKeys(public=public, tls=tls, manifest=manifest, age=age)
