@@ -274,6 +274,9 @@ class Agent:
             log.error("recording_failed", clip_id=failure.clip, reason=failure.error.fact)
         if finished:
             self._uplink.nudge()
+        if not recorder.is_recording:
+            # What moves next belongs to another recording, a ring's perhaps.
+            self._motion_event = None
         self._recording_changed()
 
     # ── whose it is ─────────────────────────────────────────────────────────────────────
