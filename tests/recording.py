@@ -146,7 +146,12 @@ class Door:
 def open_object(outbox: Outbox, clip: ClipId, name: ObjectName) -> bytes:
     """Return an object of a pending clip in the clear."""
     envelope = getattr(outbox.announcement(clip).envelopes, name.value)
-    return open_age_file(envelope + outbox.read_payload(clip, name, 0, GIB), [epoch_identity(1)])
+    return _opened(envelope + outbox.read_payload(clip, name, 0, GIB))
+
+
+@functools.lru_cache(maxsize=64)
+def _opened(age_file: bytes) -> bytes:
+    return open_age_file(age_file, [epoch_identity(1)])
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,5 +1,6 @@
 """The thumbnail: the one picture that shows best who was there."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -13,8 +14,9 @@ from doorstep_shared.manifest import MAX_THUMB_BYTES
 
 # Decoding a picture costs about 10 ms on a laptop, so only the most promising are looked at.
 _CANDIDATES: Final = 3
-_MAX_WIDTH_PX: Final = 1280
-_JPEG_QUALITIES: Final = (85, 70, 50, 30)
+# A night full of noise needs more than the first of each.
+_WIDTHS_PX: Final = (1280, 640, 320)
+_JPEG_QUALITIES: Final = (85, 70, 50)
 # Sealed, a thumbnail of the largest size has a nonce of 16 bytes and five tags of 16.
 _MAX_JPEG_BYTES: Final = MAX_THUMB_BYTES - 6 * 16
 
@@ -70,12 +72,13 @@ def _sharpness(picture: NDArray[np.uint8]) -> float:
 
 
 def _encode(picture: NDArray[np.uint8]) -> bytes | None:
-    height, width = picture.shape[:2]
-    if width > _MAX_WIDTH_PX:
-        size = (_MAX_WIDTH_PX, height * _MAX_WIDTH_PX // width)
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    for quality in _JPEG_QUALITIES:
-        is_done, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if is_done and jpeg.size <= _MAX_JPEG_BYTES:
+    """Return the best JPEG of ``picture`` that is small enough to be a thumbnail."""
+    for most_px, quality in itertools.product(_WIDTHS_PX, _JPEG_QUALITIES):
+        height, width = picture.shape[:2]
+        if width > most_px:
+            size = (most_px, height * most_px // width)
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if jpeg.size <= _MAX_JPEG_BYTES:
             return jpeg.tobytes()
     return None

@@ -132,6 +132,14 @@ def test_an_event_too_many_opens_the_next_part() -> None:
     assert following.waiting == ()
 
 
+def test_an_event_that_comes_again_is_listed_once() -> None:
+    part = Part(ClipKind.MOTION, (EVENTS[0],))
+    for event in EVENTS[:40]:
+        part = part.join(ClipKind.MOTION, event)
+    again = part.join(ClipKind.MOTION, EVENTS[0]).join(ClipKind.MOTION, EVENTS[35])
+    assert again == part
+
+
 def test_a_part_never_lists_more_events_than_a_manifest_may() -> None:
     part = Part(ClipKind.MOTION, (EVENTS[0],))
     for event in EVENTS[1:]:
