@@ -20,6 +20,7 @@ from doorstep_simulator.playback import DEFAULT_SEED, Film, read_film
 from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
 from doorstep_simulator.scene import Scene, write_scene
 from doorstep_simulator.telling import Telling, counting, say_error, stderr
+from doorstep_simulator.up import run_up
 
 app: Final = typer.Typer(
     name="doorstep-sim",
@@ -68,6 +69,12 @@ def demo(
         raise outcome.failure
     if open_report:
         _open(report, tell)
+
+
+@app.command()
+def up(*, folder: FolderOption = None) -> None:
+    """Run the whole service and one doorbell, with a panel, until Ctrl-C."""
+    run_up(folder or default_folder(), Telling())
 
 
 @app.command()

@@ -21,6 +21,7 @@ from doorstep_simulator.show import Pace, Show, ShowFailedError, choose_pace
 from doorstep_simulator.stack import Stack
 from doorstep_simulator.telling import Telling
 from doorstep_simulator.tools import find_program
+from doorstep_simulator.words import narrated
 
 PROGRAMS: Final = ("mosquitto", "weed", "doorstep-cloud", "doorstep", "curl", "age")
 OPENED_FOLDER: Final = "opened"
@@ -71,7 +72,8 @@ def run_demo(wishes: Wishes, tell: Telling) -> Outcome:
     """
     for program in PROGRAMS:
         find_program(program)
-    with hold(wishes.folder, do="wait until that one is done, or end it with Ctrl-C"):
+    lock = wishes.folder.with_name(f"{wishes.folder.name}.lock")
+    with hold(wishes.folder, lock, do="wait until that one is done, or end it with Ctrl-C"):
         _empty(wishes.folder)
         try:
             outcome = _run(wishes, tell)
@@ -97,13 +99,12 @@ def _run(wishes: Wishes, tell: Telling) -> Outcome:
         with _listening(owner, tell) as listener:
             doorbell = Doorbell(_wiring(wishes, stack, pace))
             _tell_film(wishes.film, pace, tell)
-            with _switched_on(doorbell):
+            with _switched_on(doorbell), narrated(doorbell, tell):
                 _play(doorbell, pace, listener, tell)
             material = gather(
                 wishes.film, stack_ready_s, doorbell.facts, tuple(listener.heard), owner
             )
-        outcome = _prove(wishes, material, tell)
-    return outcome
+        return _prove(wishes, material, tell)
 
 
 def _play(doorbell: Doorbell, pace: Pace, listener: Listener, tell: Telling) -> None:

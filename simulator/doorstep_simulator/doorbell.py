@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from doorstep_simulator.door import Door
 from doorstep_simulator.facts import Fact, FactLog, parse_fact
 from doorstep_simulator.playback import Film, Showing
 from doorstep_simulator.processes import own_environment
@@ -61,12 +62,17 @@ class Doorbell:
 
     Attributes:
         facts: What it has said, and what was done to it, over all its runs.
+        door: What they add up to.
+        filmed_s: How far into its film the camera is, by its clock; 0 before.
     """
 
     def __init__(self, wiring: Wiring) -> None:
         """Plug nothing in yet."""
         self.wiring = wiring
         self.facts: Final = FactLog()
+        self.door = Door()
+        self.filmed_s = 0.0
+        self.facts.hear(self._follow)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._is_wanted = False
@@ -140,6 +146,11 @@ class Doorbell:
         """Let it connect again."""
         self._is_offline = False
         self._send("network on")
+
+    def _follow(self, fact: Fact) -> None:
+        self.door = self.door.feed(fact)
+        if fact.event == "frame_scored":
+            self.filmed_s = fact.number("t_s")
 
     def _spawn(self) -> subprocess.Popen[str]:
         self.wiring.log.parent.mkdir(parents=True, exist_ok=True)

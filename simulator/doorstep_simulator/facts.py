@@ -3,13 +3,15 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 Value: TypeAlias = str | int | float | bool | None
 Hear: TypeAlias = Callable[["Fact"], None]
 
+_LOOK_S: Final = 0.05
 _OWN_FIELDS: Final = frozenset({"event", "at_ms"})
 
 
@@ -67,16 +69,27 @@ class FactLog:
         self._hearers: list[Hear] = []
 
     def hear(self, hear: Hear) -> None:
-        """Call ``hear`` with every fact from now on, in the thread that adds it."""
-        self._hearers.append(hear)
+        """Call ``hear`` with every fact from now on: in order, one at a time, and briefly."""
+        with self._changed:
+            self._hearers.append(hear)
+
+    @contextmanager
+    def heard_by(self, hear: Hear) -> Iterator[None]:
+        """Call ``hear`` with every fact while the block runs."""
+        self.hear(hear)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hearers.remove(hear)
 
     def add(self, fact: Fact) -> None:
         """Add a fact and wake whoever waits for it."""
         with self._changed:
             self._facts.append(fact)
+            for hear in self._hearers:
+                hear(fact)
             self._changed.notify_all()
-        for hear in tuple(self._hearers):
-            hear(fact)
 
     def all(self, *events: str) -> list[Fact]:
         """Return the facts of these kinds, or all, in the order of arrival."""
@@ -98,6 +111,6 @@ class FactLog:
             if left_s <= 0:
                 return False
             with self._changed:
-                # A fact may slip in before the lock is taken: look again soon.
-                self._changed.wait(min(left_s, 0.05))
+                # What is waited for may also change without a fact: look again soon.
+                self._changed.wait(min(left_s, _LOOK_S))
         return True

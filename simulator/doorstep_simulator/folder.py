@@ -27,20 +27,21 @@ def default_folder() -> Path:
 
 
 @contextmanager
-def hold(folder: Path, do: str) -> Iterator[None]:
+def hold(folder: Path, lock: Path, do: str) -> Iterator[None]:
     """Hold ``folder`` while the block runs, alone, free of an earlier run's processes.
 
     Args:
-        folder: Made if it is missing. The lock lies beside it, so that it may be removed.
+        folder: Made if it is missing.
+        lock: A file that nobody removes while the folder is in use.
         do: What the person may do when another run holds it.
 
     Raises:
         AlreadyRunningError: Another run holds it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+    with lock.open("w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise AlreadyRunningError(
                 f"one runs already in {folder}",

@@ -1,11 +1,12 @@
 """Ctrl-C, SIGTERM and a closed terminal: each ends a run in order, once."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -17,13 +18,24 @@ def ending_in_order() -> Iterator[None]:
     """
     is_ending = False
 
-    def end(_number: int, _frame: FrameType | None) -> None:
+    def end() -> None:
         nonlocal is_ending
         if not is_ending:
             is_ending = True
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in _SIGNALS}
+    with calling(end):
+        yield
+
+
+@contextmanager
+def calling(end: Callable[[], object]) -> Iterator[None]:
+    """Call ``end`` at each of the signals while the block runs; for the main thread."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        end()
+
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield
     finally:

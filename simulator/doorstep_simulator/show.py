@@ -14,7 +14,6 @@ from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.facts import Fact
 from doorstep_simulator.playback import Film, Showing
 from doorstep_simulator.telling import Telling
-from doorstep_simulator.words import say_fact
 
 HOLD_FIRST_S: Final = 8.0
 HOLD_LAST_S: Final = 15.0
@@ -74,16 +73,17 @@ class Show:
 
     Attributes:
         doorbell: The one.
-        door: As its facts add up.
     """
 
     def __init__(self, doorbell: Doorbell, pace: Pace, tell: Telling) -> None:
         self.doorbell: Final = doorbell
-        self.door = Door()
         self._pace = pace
         self._tell = tell
-        self._at_s = 0.0
-        doorbell.facts.hear(self._hear)
+
+    @property
+    def door(self) -> Door:
+        """Return the door as it stands."""
+        return self.doorbell.door
 
     def play(self) -> None:
         """Return when the film has been shown to its end.
@@ -91,7 +91,9 @@ class Show:
         Raises:
             ShowFailedError: The doorbell does not film, or stopped.
         """
-        self._wait(lambda: self._at_s > 0, _START_S, "the doorbell's camera did not start")
+        self._wait(
+            lambda: self.doorbell.filmed_s > 0, _START_S, "the doorbell's camera did not start"
+        )
         with self._progress() as show:
             deadline_s = _START_S + _PATIENCE * self._pace.shown_s / self._pace.speed
             give_up_at = time.monotonic() + deadline_s
@@ -99,7 +101,7 @@ class Show:
                 self._check()
                 if time.monotonic() > give_up_at:
                     raise self._failed("the film did not come to its end")
-                show(self._at_s)
+                show(self.doorbell.filmed_s)
                 self.doorbell.facts.wait_until(lambda: self.door.is_film_over, _LOOK_S)
             show(self._pace.shown_s)
 
@@ -162,13 +164,6 @@ class Show:
             safe="What it recorded is on its card.",
             do=f"tail {self.doorbell.wiring.log}        (says why)",
         )
-
-    def _hear(self, fact: Fact) -> None:
-        self.door = self.door.feed(fact)
-        if fact.event == "frame_scored":
-            self._at_s = max(self._at_s, fact.number("t_s"))
-        if words := say_fact(fact, self.door):
-            self._tell(words)
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[float], None]]:

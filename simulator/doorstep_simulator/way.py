@@ -49,7 +49,7 @@ def steps_of(
     seen = [
         *_stations(facts, _EVENT_STATIONS, "event_id", event.id),
         *_stations(facts, _CLIP_STATIONS, "clip_id", clip.id),
-        (moments.at_s(event.received_at), "the service has committed it", Where.SERVICE),
+        (moments.at_s(event.received_at), "the service has received it", Where.SERVICE),
         (moments.opened_s, "fetched, checked and opened with the household's key", Where.YOU),
     ]
     if (heard_s := moments.heard_s.get(event.id)) is not None:

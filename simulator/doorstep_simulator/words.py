@@ -1,10 +1,24 @@
 """A doorbell's facts as lines a person follows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from doorstep_simulator.door import Door
+from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.facts import Fact
+
+
+@contextmanager
+def narrated(doorbell: Doorbell, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell what happens at ``doorbell`` while the block runs."""
+
+    def hear(fact: Fact) -> None:
+        if words := say_fact(fact, doorbell.door):
+            tell(words)
+
+    with doorbell.facts.heard_by(hear):
+        yield
 
 
 def say_fact(fact: Fact, door: Door) -> str:
@@ -24,7 +38,8 @@ def _plain(words: str) -> Callable[[Fact, Door], str]:
 
 def _acked(fact: Fact, door: Door) -> str:
     event = door.events.get(fact.text("event_id"))
-    if event is None or event.took_ms is None:
+    # An acknowledgement may come twice: for the event and for its repetition.
+    if event is None or event.took_ms is None or event.acked_s != fact.arrived_s:
         return ""
     return f"{event.kind}: stored by the service, {event.took_ms:.0f} ms after it happened"
 
@@ -54,7 +69,6 @@ _WORDS: Final[Mapping[str, Callable[[Fact, Door], str]]] = {
     "broker_lost": _control("doorbell not connected: what happens waits on its card"),
     "button_pressed": _plain("button pressed"),
     "motion_began": _plain("motion: recording, sealed while it is written"),
-    "motion_ended": _plain("motion has ended"),
     "event_acked": _acked,
     "clip_finished": _clip("complete on the doorbell's card"),
     "clip_stored": _clip("stored, signed receipts are back"),

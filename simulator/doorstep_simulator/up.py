@@ -1,0 +1,102 @@
+"""`up`: the whole service and one doorbell, staying until they are told to go."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from doorstep_shared.errors import TryLaterError
+from doorstep_shared.manifest import ClipKind
+from doorstep_simulator.doorbell import Doorbell, Wiring
+from doorstep_simulator.folder import hold
+from doorstep_simulator.owner import Owner
+from doorstep_simulator.panel import ENV_LINE, operate
+from doorstep_simulator.playback import Film
+from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
+from doorstep_simulator.settling import DOORBELL_FOLDER, settle
+from doorstep_simulator.stack import Stack
+from doorstep_simulator.telling import Telling
+from doorstep_simulator.tools import find_program
+from doorstep_simulator.words import narrated
+
+PROGRAMS: Final = ("mosquitto", "weed", "doorstep-cloud", "curl", "age")
+# The scripted part has one visitor in a hurry: at the bell when the camera has its
+# pre-roll, and gone soon. After that somebody comes now and then.
+FILM: Final = Film(length_s=18.0)
+_RING_AFTER_S: Final = 7.0
+_START_S: Final = 30.0
+_FIRST_CLIP_S: Final = 120.0
+
+
+class NotReadyError(TryLaterError):
+    """The stack runs, but nothing comes through."""
+
+
+def run_up(folder: Path, tell: Telling) -> None:
+    """Run stack and doorbell until they are told to end; an earlier run is taken up again.
+
+    Raises:
+        DoorstepError: Something is missing, or does not start.
+    """
+    for program in PROGRAMS:
+        find_program(program)
+    in_use = f"{ENV_LINE}        (to use that one; Ctrl-C ends it, where it runs)"
+    with hold(folder, folder / "up.lock", do=in_use), Stack(folder, tell=tell) as stack:
+        owner = settle(stack, tell)
+        doorbell = Doorbell(_wiring(stack))
+        with _switched_on(doorbell, tell):
+            with narrated(doorbell, tell):
+                _become_ready(doorbell, owner)
+                _tell_ready(stack, tell)
+            operate(doorbell, stack.ports.api_url, owner.clips, tell)
+
+
+def _become_ready(doorbell: Doorbell, owner: Owner) -> None:
+    """Return when a ring's clip is stored; the first visitor rings."""
+    facts = doorbell.facts
+    if not facts.wait_until(lambda: doorbell.door.is_connected, _START_S):
+        raise _not_ready(doorbell, "the doorbell does not reach its broker")
+    if any(clip.kind is ClipKind.RING and clip.state == "stored" for clip in owner.clips()):
+        return
+    if not facts.wait_until(lambda: doorbell.filmed_s >= _RING_AFTER_S, _START_S):
+        raise _not_ready(doorbell, "the doorbell's camera shows nothing")
+    doorbell.press()
+    if not facts.wait_until(lambda: "stored" in doorbell.door.clips.values(), _FIRST_CLIP_S):
+        raise _not_ready(doorbell, "the first ring's clip is not stored")
+
+
+def _not_ready(doorbell: Doorbell, fact: str) -> NotReadyError:
+    return NotReadyError(
+        f"{fact} ({doorbell.door.trouble})" if doorbell.door.trouble else fact,
+        safe="What was recorded is on the doorbell's card.",
+        do=f"tail {doorbell.wiring.log}        (says why)",
+    )
+
+
+def _tell_ready(stack: Stack, tell: Telling) -> None:
+    tell(f"ready: the API is at {stack.ports.api_url}", "bold green")
+    tell.plain("In another terminal, in this folder:")
+    for line in (ENV_LINE, KEY_COMMAND, *COMMANDS):
+        tell.plain(f"  {line}", "bold")
+
+
+def _wiring(stack: Stack) -> Wiring:
+    return Wiring(
+        state=stack.folder / DOORBELL_FOLDER,
+        broker_host="127.0.0.1",
+        broker_port=stack.ports.broker,
+        film=FILM,
+        log=stack.log("doorbell"),
+    )
+
+
+@contextmanager
+def _switched_on(doorbell: Doorbell, tell: Telling) -> Iterator[None]:
+    """Have the doorbell on while the block runs, and say that everything ends after it."""
+    doorbell.power_on()
+    try:
+        yield
+    finally:
+        tell("ending; what is stored is kept for the next time")
+        doorbell.stop()
+        tell("doorbell stopped")
