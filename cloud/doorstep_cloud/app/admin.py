@@ -3,12 +3,16 @@
 SQLite has one process, so commands do not open the databases: they ask here.
 """
 
+import json
 import secrets
+import socket
 from collections.abc import Mapping
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Annotated, Final
 
-import httpx
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
@@ -72,24 +76,38 @@ def create_admin_app(databases: Databases, well: Probes, public_url: str, clock:
     return app
 
 
-def ask_running(socket: Path, method: str, path: str) -> Mapping[str, object]:
-    """Return what the running service answers on its admin socket.
+def ask_running(path: Path, method: str, address: str) -> Mapping[str, object]:
+    """Return what the running service answers on its admin socket ``path``.
 
     Raises:
         NotRunningError: Nobody answers.
         AdminError: It refused.
     """
-    transport = httpx.HTTPTransport(uds=str(socket))
-    try:
-        with httpx.Client(transport=transport, timeout=_TIMEOUT_S) as client:
-            answer = client.request(method, f"http://admin{path}")
-            found = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise NotRunningError(
-            f"no running service answers on {socket}",
-            safe="Nothing was changed.",
-            do="doorstep-cloud all        (with the same DOORSTEP_CLOUD_STATE_DIR)",
-        ) from error
-    if not isinstance(found, dict) or answer.is_error:
+    with closing(_UnixConnection(path)) as connection:
+        try:
+            connection.request(method, address)
+            answer = connection.getresponse()
+            found = json.loads(answer.read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise NotRunningError(
+                f"no running service answers on {path}",
+                safe="Nothing was changed.",
+                do="doorstep-cloud all        (with the same DOORSTEP_CLOUD_STATE_DIR)",
+            ) from error
+    if not isinstance(found, dict) or answer.status >= HTTPStatus.BAD_REQUEST:
         raise AdminError("the running service refused", do="Its log says more.")
     return found
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("admin", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.connect(str(self._path))

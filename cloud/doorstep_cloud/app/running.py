@@ -73,6 +73,7 @@ def run_all(settings: Settings) -> None:
         )
         admin_app = create_admin_app(databases, app.state.probes, settings.public_url, now_ms)
         ingest.start()
+        stack.callback(_log.info, "service_stopped")
         stack.callback(ingest.stop)
         is_behind_proxy = settings.is_behind_tls_proxy
         servers = (
@@ -81,7 +82,6 @@ def run_all(settings: Settings) -> None:
         )
         _log.info("service_started", url=settings.public_url)
         asyncio.run(serve_until_stopped(servers, before_stop=hub.close))
-        _log.info("service_stopped")
 
 
 def _objects(settings: Settings) -> ObjectStore:

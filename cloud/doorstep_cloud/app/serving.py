@@ -44,7 +44,7 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise CannotListenError(
-            f"{host}:{port} cannot be listened on: {error.strerror}",
+            f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}",
             safe="Nothing was started.",
             do="Stop what uses it, or choose another with DOORSTEP_CLOUD_LISTEN_PORT.",
         ) from error

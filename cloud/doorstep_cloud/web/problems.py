@@ -38,6 +38,11 @@ STATUS: Final[tuple[tuple[type[DoorstepError], int], ...]] = (
 )
 """The first row whose family the error is of decides."""
 
+_ROUTING: Final = {
+    404: ("no-such-place", "there is nothing at this address"),
+    405: ("no-such-method", "this address does not know that method"),
+}
+
 _RETRY_S: Final = 2.0
 
 
@@ -75,15 +80,13 @@ def problem_response(
 
 def install_problems(app: FastAPI) -> None:
     """Make every error of ``app`` leave it as a problem document."""
-    app.add_exception_handler(DoorstepError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_routing)
-    app.add_exception_handler(Exception, _of_nobody)
+    app.exception_handler(DoorstepError)(_of_ours)
+    app.exception_handler(RequestValidationError)(_of_validation)
+    app.exception_handler(HTTPException)(_of_routing)
+    app.exception_handler(Exception)(_of_nobody)
 
 
-async def _of_ours(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, DoorstepError):
-        raise error
+async def _of_ours(_request: Request, error: DoorstepError) -> JSONResponse:
     status = next((status for family, status in STATUS if isinstance(error, family)), 500)
     return problem_response(
         status,
@@ -95,9 +98,7 @@ async def _of_ours(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
-async def _of_validation(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
+async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
     problems = error.errors()
     # What was sent is not said back: it may be a secret with one wrong letter.
     facts = "; ".join(f"{_place(p['loc'])}: {p['msg']}" for p in problems)
@@ -105,14 +106,8 @@ async def _of_validation(_request: Request, error: Exception) -> JSONResponse:
     return problem_response(422 if is_body else 400, "not-as-described", facts)
 
 
-async def _of_routing(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    name = {404: "no-such-place", 405: "no-such-method"}.get(error.status_code, "http")
-    title = {
-        404: "there is nothing at this address",
-        405: "this address does not know that method",
-    }.get(error.status_code, error.detail)
+async def _of_routing(_request: Request, error: HTTPException) -> JSONResponse:
+    name, title = _ROUTING.get(error.status_code, ("http", error.detail))
     return problem_response(error.status_code, name, title, headers=error.headers)
 
 

@@ -232,6 +232,12 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
     with home.databases.write() as unit:
         assert record_health(unit, device, health, home.clock())
         unit.commit()
+    rebooted = Hello(boot="c" * 32, connections=1, agent="doorstep 0.2", statement=None)
+    with home.databases.write() as unit:
+        assert record_hello(unit, device, rebooted, home.clock())
+        assert not record_health(unit, device, health, home.clock())
+        assert not record_hello(unit, device, rebooted.model_copy(update={"boot": BOOT}), 0)
+        unit.commit()
     found = listed(home)
     assert found["is_online"] is True
     shown = found["health"]

@@ -1,8 +1,9 @@
 """Founding, signing in, the chain, the keyring, over the service's own HTTP."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
+from doorstep_cloud.households.chain import is_epoch, read_head
 from doorstep_cloud.households.tables import (
     InviteRow,
     KeyringRow,
@@ -11,7 +12,10 @@ from doorstep_cloud.households.tables import (
     StatementRow,
     TokenRow,
 )
+from doorstep_cloud.store.errors import NotFoundError
 from doorstep_shared.encoding import to_base64url
+from doorstep_shared.ids import HouseholdId
+from doorstep_shared.signing import Kind, sign
 from doorstep_shared.statements import Recovery, Role, sign_statement
 from tests.cast import (
     FOREIGN,
@@ -378,3 +382,41 @@ def test_a_member_has_at_most_64_tokens(home: Stage) -> None:
     assert [a.status_code for a in made] == [201] * 64 + [409]
     home.clock.at_ms += DAY_MS
     assert home.client.post("/v1/tokens", json=wish, headers=session).status_code == 201
+
+
+def test_what_is_signed_but_no_sign_in_opens_no_session(home: Stage) -> None:
+    signed = sign(Kind.SIGN_IN, {"aud": PUBLIC_URL}, OWNER.sign)
+    answer = home.client.post("/v1/sessions", json={"signed": as_json(signed)})
+    assert answer.status_code == 400
+
+
+def test_a_statement_that_is_no_json_is_refused(home: Stage) -> None:
+    headers = home.session(OWNER) | {"Content-Type": "text/plain"}
+    answer = home.client.post("/v1/statements", content=b"1", headers=headers)
+    assert answer.status_code == 422
+
+
+def test_a_vault_without_the_keyring_says_so(home: Stage) -> None:
+    with home.databases.write() as unit:
+        unit.vault.execute(delete(KeyringRow))
+        unit.commit()
+    answer = home.client.get("/v1/keyring.age", headers=home.session(OWNER))
+    assert answer.status_code == 404
+    assert "no keyring file" in answer.json()["title"]
+
+
+def test_a_household_that_is_none_has_no_head(home: Stage) -> None:
+    with home.databases.read() as unit, pytest.raises(NotFoundError):
+        read_head(unit, HouseholdId("z" * 26))
+
+
+def test_an_epoch_counts_if_the_chain_ever_named_it(home: Stage) -> None:
+    old, new = epoch(1).recipient, epoch(2).recipient
+    signed = sign_statement(home.next_statement(epoch=epoch(2)), OWNER.sign)
+    change = {"statement": as_json(signed), "files": keyring_files([OWNER])}
+    home.client.put("/v1/keyring.age", json=change, headers=home.session(OWNER))
+    with home.databases.read() as unit:
+        found = [is_epoch(unit, OWN, n, r) for n in (1, 2) for r in (old, new)]
+        foreign = is_epoch(unit, FOREIGN, 2, new)
+    assert found == [True, False, False, True]
+    assert not foreign

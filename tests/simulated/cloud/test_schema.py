@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, LargeBinary, inspect
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
+from doorstep_cloud.app.credentials import MissingCredentialsError, read_credentials
 from doorstep_cloud.app.schema import NotMigratedError, require_current, upgrade
 from doorstep_cloud.app.state import StateFolderError, held, migrate, require_folder
 from doorstep_cloud.store.base import MainBase, VaultBase
@@ -131,6 +132,41 @@ def test_one_process_at_a_time_works_on_a_state_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file" / "state", tmp_path / "file"):
+    (tmp_path / "odd" / "lock").mkdir(parents=True)
+    for folder in (tmp_path / "file" / "state", tmp_path / "file", tmp_path / "odd"):
         with pytest.raises(StateFolderError, match="cannot be used"):
             migrate(folder, ["127.0.0.1"], NOW_MS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ca/ca.pem",
+        "ca/ca.key",
+        "receipt/receipt.pem",
+        "receipt/receipt.key",
+        "broker/server.key",
+        "ingest/client.pem",
+    ],
+)
+def test_a_missing_or_foreign_key_stops_the_start(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "state"
+    migrate(folder, ["127.0.0.1"], NOW_MS)
+    kept = (folder / name).read_bytes()
+    (folder / name).unlink()
+    with pytest.raises(MissingCredentialsError, match="missing or broken"):
+        read_credentials(folder)
+    (folder / name).write_bytes(kept)
+    swapped = {"ca/ca.key": "receipt/receipt.key", "receipt/receipt.key": "ca/ca.key"}
+    if name in swapped:
+        (folder / name).write_bytes((folder / swapped[name]).read_bytes())
+        with pytest.raises(MissingCredentialsError):
+            read_credentials(folder)
+
+
+def test_keys_are_not_shown_when_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    migrate(folder, ["127.0.0.1"], NOW_MS)
+    shown = repr(read_credentials(folder))
+    assert "receipt_key" not in shown
+    assert "authority" not in shown
