@@ -1,5 +1,6 @@
 """HTTP: the list of events, and the stream of those that happen."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Final
 
@@ -38,7 +39,7 @@ Check = Callable[[], None]
 router: Final = APIRouter(tags=["events"])
 
 COMMENT_S: Final = 15.0
-"""Silence longer than this looks like a broken line to proxies and to clients."""
+"""Silence much longer than this looks like a broken line to proxies and to clients."""
 
 _PATH: Final = "/v1/events"
 
@@ -98,8 +99,8 @@ async def stream_events(
 ) -> Response:
     """Send each event as it happens, as server-sent events; with Last-Event-ID also those missed.
 
-    The line is ended when the session ends or the member leaves; silence is
-    filled with a comment every 15 seconds.
+    Every 15 seconds it is asked again whether the caller may listen: if so, a
+    comment is sent, and if not, the line ends.
     """
     clock: Clock = request.app.state.clock
     hub: Hub = request.app.state.hub
@@ -144,10 +145,12 @@ async def _frames(
     for item in missed:
         told.add(item.id)
         yield _frame(item)
+    due = time.monotonic() + COMMENT_S
     while True:
         try:
-            item_now = await listener.next(COMMENT_S)
+            item_now = await listener.next(due - time.monotonic())
         except TimeoutError:
+            due = time.monotonic() + COMMENT_S
             try:
                 await run_in_threadpool(check)
             except DoorstepError:

@@ -39,6 +39,9 @@ RECONNECT_MAX_S: Final = 5
 Handler = Callable[[str, bytes], None]
 """Takes a topic and a body; called on the connection's thread."""
 
+Publish = Callable[[str, bytes], None]
+"""Sends a body to a topic; any thread may call it."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
@@ -125,6 +128,7 @@ class Connection:
         client.max_queued_messages_set(MAX_UNSENT)
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
@@ -137,6 +141,10 @@ class Connection:
             log.warning("broker_refused_ingest", connection=self._name, code=str(code))
             return
         client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
+
+    def _on_connect_fail(self, _: Client, __: object) -> None:
+        # Its TLS may be at fault too: paho says no more. It tries again by itself.
+        log.warning("broker_unreachable", connection=self._name)
 
     def _on_subscribe(
         self, _: Client, __: object, ___: int, codes: list[ReasonCode], ____: Properties | None

@@ -21,6 +21,7 @@ from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import record_event
 from doorstep_cloud.households.chain import is_epoch, read_head, read_statements
+from doorstep_cloud.ingest.connection import Publish
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.inbox import Inbox, Message
 from doorstep_cloud.ingest.rules import (
@@ -55,9 +56,6 @@ from doorstep_shared.wire import (
 
 log = structlog.get_logger(__name__)
 
-Publish = Callable[[str, bytes], None]
-"""Sends a body to a topic; any thread may call it."""
-
 BATCH: Final = 32
 """Messages in one commit: about as many as fit into the time a commit takes."""
 
@@ -90,12 +88,16 @@ class _Letter:
 
 @dataclass(slots=True)
 class _Answer:
-    """What one doorbell is told once the batch is committed."""
+    """What one doorbell is told once the batch is committed.
+
+    Attributes:
+        statements: None unless it said hello.
+    """
 
     events: list[EventId] = field(default_factory=list)
     announced: list[ClipId] = field(default_factory=list)
     refused: list[RefusedClip] = field(default_factory=list)
-    statements: list[Signed] = field(default_factory=list)
+    statements: list[Signed] | None = None
 
 
 @dataclass(slots=True)
@@ -141,6 +143,7 @@ class ControlDesk:
         self._hub = hub
         self._counters = counters
         self._now_ms = now_ms
+        self._last_ms: dict[HouseholdId, int] = {}
 
     def run(self) -> None:
         """Handle batch after batch until the inbox is closed."""
@@ -197,6 +200,16 @@ class ControlDesk:
             unit.commit()
         return batch
 
+    def _receive(self, household: HouseholdId, now: int) -> int:
+        """Return when an event counts as received: later than the household's event before it.
+
+        Listeners come back by the last event they heard; of two that share a
+        millisecond they could miss one.
+        """
+        received = max(now, self._last_ms.get(household, 0) + 1)
+        self._last_ms[household] = received
+        return received
+
     def _tell(self, batch: _Batch) -> None:
         """Answer doorbells and wake listeners: all of it is committed."""
         for household, item in batch.news:
@@ -216,7 +229,7 @@ class ControlDesk:
                 refused=tuple(answer.refused),
             )
             self._publish(str(DeviceTopic(device, Leaf.ACK)), ack.encode())
-        for part in _split(answer.statements):
+        for part in _split(answer.statements or ()):
             body = Statements(statements=part).encode()
             self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
 
@@ -229,13 +242,17 @@ class ControlDesk:
             return
         match letter.body:
             case Event() as event:
-                _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=now)
+                received = self._receive(sender.household, now)
+                _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=received)
             case Announcement() as announcement:
                 _take_announcement(unit, batch, sender, announcement, now)
             case Hello() as hello:
                 record_hello(unit, device, hello, now)
-                after = None if hello.statement is None else hello.statement.seq
-                batch.answer(device).statements = list(_statements(unit, sender, after))
+                answer = batch.answer(device)
+                # Once a batch: a flood of hellos must not read the chain as often.
+                if answer.statements is None:
+                    after = -1 if hello.statement is None else hello.statement.seq
+                    answer.statements = list(_statements(unit, sender, after))
             case Health() as health:
                 record_health(unit, device, health, now)
             case Status() as status:
@@ -286,9 +303,9 @@ def _take_announcement(
             batch.counts.append(Count.DROPPED_FOREIGN)
 
 
-def _statements(unit: Unit, sender: Sender, after: int | None) -> Iterator[Signed]:
+def _statements(unit: Unit, sender: Sender, after: int) -> Iterator[Signed]:
     """Yield what the doorbell has not seen of its household's chain, oldest first."""
-    place = -1 if after is None else after
+    place = after
     while found := read_statements(unit, sender.household, place):
         yield from found
         place += len(found)

@@ -69,7 +69,9 @@ class Inbox:
             return True
 
     def take(self, limit: int) -> list[Message]:
-        """Return up to ``limit`` messages of one lane; none once the inbox is closed.
+        """Return up to ``limit`` events, or a quarter as many of the rest, which take longer.
+
+        None once the inbox is closed.
 
         Waits for the first and never for a second.
         """
@@ -78,6 +80,8 @@ class Inbox:
             if self._is_closed:
                 return []
             lane = self._next_lane()
+            if lane is self._waiting[Lane.REST]:
+                limit = -(-limit // 4)
             taken: list[Message] = []
             while len(taken) < limit and lane:
                 taken += self._take_turn(lane, limit - len(taken))

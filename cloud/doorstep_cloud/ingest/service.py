@@ -108,6 +108,8 @@ class Ingest:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(STOP_S)
+        counts = {count.value: times for count, times in self.counters.snapshot().items()}
+        log.info("ingest_stopped", **counts)
 
     def statement_made(self, household: HouseholdId) -> None:
         """Bring a household's new statement to its doorbells; returns at once.

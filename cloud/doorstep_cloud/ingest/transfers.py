@@ -7,7 +7,7 @@ are stored by a few workers of their own, and rings wait for neither.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from doorstep_cloud.clips.service import ObjectState, find_object
+from doorstep_cloud.ingest.connection import Publish
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.rules import decide_credit
 from doorstep_cloud.ingest.senders import find_sender
@@ -48,9 +49,6 @@ from doorstep_shared.transfer import (
 from doorstep_shared.wire import Ack
 
 log = structlog.get_logger(__name__)
-
-Publish = Callable[[str, bytes], None]
-"""Sends a body to a topic; any thread may call it."""
 
 STORE_WORKERS: Final = 4
 DEVICE_TRANSFERS: Final = 16
@@ -284,6 +282,7 @@ class TransferDesk:
                     log.warning("object_quarantined", clip=key.clip, reason=reason.value)
         if transfer.receiver.state in _SETTLED:
             self._transfers.pop(key, None)
+            self._spool.release(key)
 
     def _write(
         self, key: SpoolKey, transfer: _Transfer, write: WriteSegment, payload: bytes

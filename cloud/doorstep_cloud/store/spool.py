@@ -84,6 +84,10 @@ class Spool:
         self._reserved[key] = length
         return True
 
+    def release(self, key: SpoolKey) -> None:
+        """Give back what was set aside for ``key``, if anything was."""
+        self._reserved.pop(key, None)
+
     def reserved_bytes(self, device: DeviceId) -> int:
         """Return how much is set aside for one doorbell."""
         return sum(size for key, size in self._reserved.items() if key.device == device)
@@ -141,7 +145,7 @@ class Spool:
             path.write_bytes(journal)
             return
         self._path(key, _JOURNAL).unlink(missing_ok=True)
-        self._reserved.pop(key, None)
+        self.release(key)
         _remove_if_empty(self._path(key, _BYTES).parent)
 
     def _path(self, key: SpoolKey, suffix: str) -> Path:

@@ -163,6 +163,30 @@ def test_silence_is_filled_with_comments(web: WebServer, house: House) -> None:
         assert [stream.frame() for _ in range(3)] == [{"": "listening"}, {"": ""}, {"": ""}]
 
 
+def test_a_line_on_which_much_happens_is_asked_about_all_the_same(
+    web: WebServer,
+    house: House,
+    databases: Databases,
+    hub: Hub,
+    ring: Callable[[int], EventItem],
+) -> None:
+    item = ring(1)
+    with (
+        patch.object(routes, "COMMENT_S", 0.3),
+        listening(web, house.token(Scope.EVENTS_READ)) as stream,
+    ):
+        stream.frame()
+        with databases.write() as unit:
+            unit.main.execute(delete(MemberRow))
+            unit.commit()
+
+        def ended() -> bool:
+            hub.tell(OWN, item)
+            return stream.frame() == {}
+
+        wait_until(ended, what="the end of the line")
+
+
 def test_a_line_ends_soon_after_its_token_does(
     web: WebServer, house: House, databases: Databases
 ) -> None:

@@ -181,14 +181,36 @@ def test_a_doorbell_not_listed_yet_rings_all_the_same(
     assert count_of(databases, EventRow) == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"v":2}', b"[" * 900])
 @pytest.mark.parametrize("leaf", [Leaf.RING, Leaf.CLIP, Leaf.HELLO, Leaf.HEALTH, Leaf.STATUS])
 def test_what_is_malformed_is_dropped_and_spoils_nothing(
-    desk: Desk, databases: Databases, leaf: Leaf, body: bytes
+    desk: Desk, databases: Databases, leaf: Leaf
 ) -> None:
-    desk.take((FRONT.device.id, leaf, body), ring())
-    assert desk.counters[Count.DROPPED_MALFORMED] == 1
+    bodies = [b"", b"{}", b"[]", b"\xff", b'{"v":2}', b"[" * 900]
+    desk.take(*((FRONT.device.id, leaf, body) for body in bodies), ring())
+    assert desk.counters[Count.DROPPED_MALFORMED] == len(bodies)
     assert count_of(databases, EventRow) == 1
+
+
+def test_a_container_that_holds_no_manifest_is_dropped(desk: Desk, house: House) -> None:
+    clip = make_clip(FRONT, house.id, RECIPIENT, sizes=SIZES)
+    announcement = clip.announcement.model_copy(update={"manifest": house.head.signed})
+    desk.take((FRONT.device.id, Leaf.CLIP, announcement.encode()))
+    assert desk.counters[Count.DROPPED_MALFORMED] == 1
+    assert desk.sent == []
+
+
+def test_no_two_events_of_a_household_are_received_in_the_same_millisecond(
+    desk: Desk, databases: Databases
+) -> None:
+    desk.take(*(ring(seed) for seed in range(5)))
+    with databases.read() as unit:
+        received = list(unit.main.scalars(select(EventRow.received_at_ms)))
+    assert len(set(received)) == 5
+
+
+def test_a_flood_of_hellos_reads_the_chain_once_a_batch(desk: Desk) -> None:
+    desk.take(*((FRONT.device.id, Leaf.HELLO, hello()) for _ in range(6)))
+    assert len(desk.statements) == 1
 
 
 def test_a_clip_is_announced_once_however_often_it_comes(

@@ -380,6 +380,16 @@ def test_a_slow_store_makes_newcomers_wait_and_lets_others_speak(
     wait_until(lambda: desk.receipts == 16)
 
 
+def test_a_newcomer_that_is_told_to_wait_takes_no_room_meanwhile(
+    desk: Desk, databases: Databases
+) -> None:
+    with patch.object(transfers, "decide_credit", return_value=0):
+        reply = desk.command(clip_of(databases), Command.INIT)
+    assert reply is not None
+    assert reply.code is Code.PAUSE
+    assert desk.spool.reserved_bytes(FRONT.device.id) == 0
+
+
 def test_a_doorbell_that_begins_much_and_ends_nothing_is_told_to_wait(
     desk: Desk, databases: Databases
 ) -> None:
