@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH):/usr/local/sbin:
 
 # What `make demo` passes on; make hands these to the recipe's environment, spaces and all.
 export VIDEO SPEED KEEP OPEN JSON
+# Rows for `make bench`, and whether its table goes into the documentation.
+export ROWS PAGE
 # Test processes side by side; empty means one.
 export WORKERS
 
@@ -54,8 +56,8 @@ fix: deps ## Mend what the checkers can mend
 ##@ Now and then
 
 .PHONY: bench
-bench: deps ## Measure, side by side with a peer
-	@pytest -q -s --timeout 0 tests/benchmarks
+bench: deps ## Measure, side by side with a peer  [ROWS="seal ring": only these; PAGE=1: into docs/]
+	@python -m tests.benchmarks $${PAGE:+--page} $${ROWS}
 
 .PHONY: soak
 soak: deps ## The long form of the trials that make test runs briefly
