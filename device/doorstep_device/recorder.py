@@ -101,7 +101,8 @@ class _Awaited:
             events=self.part.events,
             part=self.part.number,
             pre_roll_ms=max(self.stamp.at_us - first_us, 0) // 1000,
-            start_ms=self.stamp.wall_ms(first_us),
+            # A clock that was never set may stand at its very beginning.
+            start_ms=max(self.stamp.wall_ms(first_us), 0),
             clock_synced=self.stamp.clock_synced,
         )
 
@@ -214,7 +215,9 @@ class Recorder:
     def _begin_if_due(self) -> None:
         if self._awaited is None or self._sealing is None:
             return
-        if packets := self._ring.since(self._awaited.from_us):
+        packets = self._ring.since(self._awaited.from_us)
+        # A camera that stands still shows nothing of the event; its next key frame may.
+        if packets and packets[-1].at_us >= self._awaited.from_us:
             awaited, self._awaited = self._awaited, None
             self._begin(awaited, self._sealing, packets)
 

@@ -92,6 +92,13 @@ def test_a_cut_file_forgets_what_it_held_behind(disk: Disk) -> None:
     assert disk.read("a") == b"x" * 5000 + bytes(1000) + b"y"
 
 
+def test_a_file_cut_within_a_gap_ends_there(disk: Disk) -> None:
+    with disk.open("a") as file:
+        file.write_at(50_000, b"end")
+        file.truncate(10_000)
+    assert disk.read("a") == bytes(10_000)
+
+
 def test_closing_twice_is_harmless(disk: Disk) -> None:
     file = disk.open("a")
     file.close()

@@ -1,7 +1,10 @@
 """The packet ring: the last seconds of video, always ready to be decoded."""
 
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+# A camera that stood still for longer has begun anew: what it showed before is no pre-roll.
+MAX_GAP_US: Final = 5_000_000
 
 
 class TimedPacket(Protocol):
@@ -44,6 +47,8 @@ class PacketRing(Generic[P]):
 
     def add(self, packet: P) -> "PacketRing[P]":
         """Return the ring with ``packet``, without what is now too old or too much."""
+        if self.gops and packet.at_us - self.gops[-1][-1].at_us > MAX_GAP_US:
+            return replace(self, gops=(), size_bytes=0).add(packet)
         if packet.is_key:
             gops = (*self.gops, (packet,))
         elif self.gops:

@@ -4,6 +4,7 @@ import pytest
 
 from doorstep_device.event_log import EventLog
 from doorstep_device.ports.disk import DiskFullError
+from doorstep_shared.crc32c import crc32c
 from doorstep_shared.manifest import ClipKind
 from doorstep_simulator.disk import SimulatedDisk
 from tests.people import NOW_MS
@@ -122,6 +123,16 @@ def test_a_damaged_log_is_kept_and_its_beginning_used(disk: SimulatedDisk) -> No
     assert 0 < len(log.pending) < 200
     assert disk.read("outbox/events-0.log.unreadable") == damaged
     assert names(EventLog.open(disk)) == names(log)
+
+
+def test_a_record_of_a_newer_agent_is_kept_aside(disk: SimulatedDisk) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    body = b'{"put": {"kind": "knock", "event": {}}}'
+    newer = len(body).to_bytes(4, "big") + crc32c(body).to_bytes(4, "big") + body
+    disk.append_synced("outbox/events-0.log", newer * 200)
+    assert names(EventLog.open(disk)) == [event("a").event]
+    assert disk.exists("outbox/events-0.log.unreadable")
 
 
 def test_an_acknowledgement_in_a_later_log_holds_whatever_is_removed_first(

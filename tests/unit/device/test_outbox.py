@@ -7,7 +7,7 @@ import pytest
 
 from doorstep_device.clip_ending import Ending
 from doorstep_device.outbox import ClipGoneError, Outbox, OutboxKeys, Start
-from doorstep_device.ports.disk import DiskFullError
+from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId, draw_clip_id
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
@@ -339,6 +339,69 @@ def test_a_clip_that_cannot_even_be_ended_waits_for_better_times() -> None:
     (waiting,) = outbox.pending_clips()
     assert waiting.clip == writer.clip
     assert waiting.manifest.truncated
+
+
+def test_tidying_leaves_the_clip_that_is_being_recorded_alone() -> None:
+    outbox = open_outbox(SimulatedDisk())
+    writer = outbox.begin_clip(SEALING, start())
+    outbox.tick_clip(writer, bytes(MIB), 1000)
+    outbox.tidy(NOW_MS)
+    manifest = outbox.finish_clip(writer, b"end", Ending(media_ms=2000, is_last=True))
+    assert not manifest.truncated
+
+
+def test_a_manifest_that_was_durable_in_spite_of_an_error_is_not_signed_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = SimulatedDisk()
+    outbox = open_outbox(disk)
+    writer = outbox.begin_clip(SEALING, start())
+    write_whole = disk.write_whole
+
+    def fail_behind(path: str, data: bytes) -> None:
+        write_whole(path, data)
+        if path.endswith("clip.json"):
+            monkeypatch.undo()
+            raise DiskBrokenError("the folder could not be synced")
+
+    monkeypatch.setattr(disk, "write_whole", fail_behind)
+    with pytest.raises(DiskBrokenError):
+        outbox.finish_clip(writer, b"end", Ending(media_ms=2000, is_last=True))
+    manifest = outbox.break_off_clip(writer)
+    assert manifest is not None
+    assert not manifest.truncated
+    assert record(outbox).seq == 2
+
+
+def test_a_recording_nobody_can_read_is_told_and_does_not_stop_the_start() -> None:
+    disk = SimulatedDisk()
+    outbox = open_outbox(disk)
+    writer = outbox.begin_clip(SEALING, start())
+    outbox.tick_clip(writer, bytes(MIB), 1000)
+    disk.write_whole(f"outbox/{writer.clip}/clip.json", b"{")
+    assert outbox.break_off_clip(writer) is None
+    for each in (outbox, open_outbox(disk)):
+        assert [problem.path for problem in each.problems] == [f"outbox/{writer.clip}"]
+    assert disk.exists(f"outbox/{writer.clip}/payload")
+
+
+def test_a_clip_that_lost_its_thumbnail_or_its_manifest_is_kept_and_told() -> None:
+    disk = SimulatedDisk()
+    first, second = (record(open_outbox(disk, name)).clip for name in "ab")
+    disk.remove(f"outbox/{first}/thumb")
+    body = json.loads(disk.read(f"outbox/{second}/clip.json"))
+    disk.write_whole(f"outbox/{second}/clip.json", json.dumps({**body, "manifest": None}).encode())
+    facts = [problem.fact for problem in open_outbox(disk).problems]
+    assert facts == ["its thumb is missing or too short", "its clip.json holds no manifest"]
+
+
+def test_a_refused_clip_gives_way_before_one_that_waits() -> None:
+    outbox = open_outbox(SimulatedDisk(), cap_bytes=6 * MIB)
+    motion = record(outbox, ClipKind.MOTION, 2 * MIB)
+    refused = record(outbox, ClipKind.RING, 2 * MIB)
+    outbox.mark_refused(refused.clip, "no")
+    last = record(outbox, ClipKind.RING, 2 * MIB)
+    assert pending(outbox).keys() == {motion.clip, last.clip}
 
 
 def test_thumbnail_and_details_are_left_out_where_only_the_video_fits(

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorstep_device.rules.packet_ring import PacketRing
+from doorstep_device.rules.packet_ring import MAX_GAP_US, PacketRing
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ def test_it_reaches_back_for_as_long_as_asked_and_at_most_a_gop_more(stream: lis
     horizon = stream[-1].at_us - ring.keep_us
     begun_in_time = [at_us for at_us in keys if at_us <= horizon]
     assert ring.since(0)[0].at_us == (max(begun_in_time) if begun_in_time else keys[0])
+
+
+def test_what_came_before_a_long_standstill_is_forgotten() -> None:
+    before = [Coded(0, is_key=True), Coded(1, is_key=False)]
+    late_us = 1 + MAX_GAP_US
+    last_moment, too_late = Coded(late_us, is_key=True), Coded(late_us + 1, is_key=True)
+    assert fed([*before, last_moment], keep_us=MAX_GAP_US).since(0) == (*before, last_moment)
+    assert fed([*before, too_late], keep_us=MAX_GAP_US).since(0) == (too_late,)
+    assert fed([*before, Coded(late_us + 1, is_key=False)]).since(0) == ()
 
 
 @given(streams(), st.integers(0, 300))

@@ -148,6 +148,34 @@ def test_a_ring_before_the_first_picture_is_recorded_from_the_first_on() -> None
     assert manifest.start == NOW_MS + 1000
 
 
+def test_a_ring_while_the_camera_stands_still_is_recorded_when_it_goes_on() -> None:
+    outbox = open_outbox(SimulatedDisk())
+    recorder = Recorder(outbox, VIDEO, SHORT)
+    recorder.allow(SEALING)
+    for number in range(20):
+        recorder.feed(picture(number))
+    rang_us = 120 * SECOND_US
+    recorder.ring(event("ring").event, stamp(rang_us))
+    assert not recorder.is_recording
+    for number in range(603, 620):
+        recorder.feed(picture(number))
+    (manifest,) = clips(outbox)
+    assert manifest.pre_roll_ms == 0
+    assert manifest.start == NOW_MS + (rang_us + SECOND_US) // 1000
+
+
+def test_a_clock_at_its_very_beginning_is_no_trouble() -> None:
+    outbox = open_outbox(SimulatedDisk())
+    recorder = Recorder(outbox, VIDEO, SHORT)
+    recorder.allow(SEALING)
+    for number in range(30):
+        recorder.feed(picture(number))
+        if number == 15:
+            recorder.ring(event("ring").event, Stamp(picture(15).at_us, 5, clock_synced=False))
+    (manifest,) = clips(outbox)
+    assert manifest.start == 0
+
+
 # ── what belongs together ──
 
 
@@ -298,6 +326,18 @@ def test_without_a_household_nothing_is_recorded() -> None:
     assert manifest.pre_roll_ms > 0
 
 
+def test_events_that_wait_for_a_household_are_all_listed(door: Door) -> None:
+    door.recorder.allow(None)
+    door.watch(3)
+    happened = (door.move("motion"), door.ring("ring"))
+    door.recorder.allow(SEALING)
+    door.watch(1)
+    door.stand_still()
+    door.watch(3)
+    (manifest,) = clips(door.outbox)
+    assert (manifest.kind, manifest.events) == (ClipKind.RING, happened)
+
+
 def test_when_the_household_goes_the_clip_ends_and_nothing_begins(door: Door) -> None:
     door.watch(3)
     door.move("motion")
@@ -405,6 +445,21 @@ def test_a_disk_that_fails_at_the_end_costs_at_most_the_last_second(
     (manifest,) = clips(door.outbox)
     assert manifest.truncated
     assert len(door.recorder.take_failures()) == 1
+
+
+def test_a_clip_that_the_disk_does_not_even_let_be_ended_is_ended_later() -> None:
+    disk = SimulatedDisk()
+    door = Door(open_outbox(disk))
+    door.watch(3)
+    door.ring("ring")
+    disk.make_read_only()
+    door.watch(4)
+    assert door.recorder.take_finished() == ()
+    assert len(door.recorder.take_failures()) == 1
+    disk.make_read_only(is_read_only=False)
+    door.outbox.tidy(NOW_MS)
+    (manifest,) = clips(door.outbox)
+    assert manifest.truncated
 
 
 def test_a_ring_that_cannot_be_noted_in_the_clip_ends_it(
