@@ -235,3 +235,10 @@ def test_a_full_disk_is_the_worlds_doing(databases: Databases) -> None:
         unit.vault.execute(text(f"pragma max_page_count={pages}"))
     with pytest.raises(DatabaseUnavailableError), databases.write() as unit:
         unit.vault.execute(insert(Key).values(id=1, secret=bytes(100_000)))
+
+
+def test_an_error_never_says_what_was_written(databases: Databases) -> None:
+    statement = text("insert into pot (id, coins, nothing) values (:a, :b, 1)")
+    with pytest.raises(OperationalError) as caught, databases.write() as unit:
+        unit.main.execute(statement, {"a": 2, "b": 424242})
+    assert "424242" not in str(caught.value)

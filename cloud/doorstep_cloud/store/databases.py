@@ -158,6 +158,8 @@ def sqlite_engine(path: Path) -> Engine:
         max_overflow=0,
         pool_timeout=_BUSY_S,
         connect_args={"timeout": _BUSY_S},
+        # An error's text may reach the log; what was written must not.
+        hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "checkin", _let_write_again)

@@ -237,6 +237,12 @@ def test_a_new_epoch_comes_with_a_new_keyring(home: Stage) -> None:
     assert home.client.get("/v1/household", headers=session).json()["epoch"]["n"] == 2
 
 
+def test_a_statement_without_keyring_leaves_the_keyring_in_force(home: Stage) -> None:
+    home.append(home.next_statement())
+    answer = home.client.get("/v1/keyring.age", headers=home.session(OWNER))
+    assert answer.content == OWN_FILE
+
+
 def test_a_keyring_without_everybodys_file_changes_nothing(home: Stage) -> None:
     session = home.session(OWNER)
     statement = home.next_statement(roster=(OWNER.member, VIEWER.member))
