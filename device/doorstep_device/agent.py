@@ -6,7 +6,7 @@ it up.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, ParamSpec
 
@@ -130,9 +130,10 @@ class Agent:
         while True:
             try:
                 await part()
-            except DoorstepError as error:
-                log.error("part_failed", part=name, reason=error.fact, do=error.do)  # noqa: TRY400  # expected; the fact says it all
-            except Exception:  # a task boundary: one part's bug must not stop the bell
+            except* DoorstepError as failed:
+                for error in _each(failed):
+                    log.error("part_failed", part=name, reason=error.fact, do=error.do)  # noqa: TRY400  # expected; the fact says it all
+            except* Exception:  # a task boundary: one part's bug must not stop the bell
                 log.exception("part_crashed", part=name)
             else:
                 return
@@ -233,12 +234,16 @@ class Agent:
     async def _motion_began(self, recorder: Recorder, at_us: int) -> None:
         """Record; motion that comes back within one recording is the same event."""
         stamp = self._stamp(at_us)
-        if self._motion_event is None or not recorder.is_recording:
+        motion = self._motion_event
+        if motion is None or not recorder.is_recording:
             event = self._event(stamp)
-            self._motion_event = event.event
-            log.info("motion_began", event_id=event.event)
+            motion = event.event
+            log.info("motion_began", event_id=motion)
             await self._store(ClipKind.MOTION, event)
-        await self._tell(recorder, recorder.motion_began, self._motion_event, stamp)
+        # Until the recorder was told, each packet that passes by forgets the event.
+        await self._tell(recorder, recorder.motion_began, motion, stamp)
+        if recorder.is_recording:
+            self._motion_event = motion
 
     async def _tick(self) -> None:
         """Let the recorder end a clip even when packets have stopped."""
@@ -368,3 +373,12 @@ class Agent:
 
     def _now_ms(self) -> int:
         return int(self._parts.clock.now().timestamp() * 1000)
+
+
+def _each(failed: ExceptionGroup[DoorstepError]) -> Iterator[DoorstepError]:
+    """Yield the errors in a group: a part may itself be of several tasks."""
+    for error in failed.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error

@@ -19,6 +19,7 @@ from doorstep_device.ports.broker import (
     Disconnected,
     Message,
 )
+from doorstep_device.ports.disk import DiskBrokenError
 from doorstep_device.worker import Worker
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId, DeviceId
@@ -131,7 +132,8 @@ class Delivery:
                 await self._deliver(*found)
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._nudged.wait(), self._idle_s())
+                async with asyncio.timeout(self._idle_s()):
+                    await self._nudged.wait()
 
     def _choose(self, clips: tuple[PendingClip, ...]) -> tuple[PendingClip, ObjectName] | None:
         """Return the first object that waits; the outbox lists rings first."""
@@ -161,6 +163,10 @@ class Delivery:
             log.info("clip_given_up", clip_id=clip.clip)  # the card was full
             with suppress(BrokerUnreachableError):
                 await self._carry_out(sender, sender.cancel())
+        except DiskBrokenError as error:
+            # One spot of the card: the other clips need not wait for it.
+            log.error("clip_unreadable", clip_id=clip.clip, reason=error.fact)  # noqa: TRY400  # the fact says it all
+            self._wait_with((clip.clip, name), REFUSAL_PATIENCE_S)
         finally:
             self._current = None
 
@@ -169,7 +175,8 @@ class Delivery:
         wake_us = sender.wake_us
         wait_s = None if wake_us is None else max(0.0, (wake_us - self._now_us()) / 1e6)
         try:
-            news = await asyncio.wait_for(self._news.get(), wait_s)
+            async with asyncio.timeout(wait_s):
+                news = await self._news.get()
         except TimeoutError:
             return sender.tick(self._now_us())
         if news is not None:

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from doorstep_device.household import Membership
-from doorstep_device.outbox import Outbox, PendingClip, PendingEvent
+from doorstep_device.outbox import ClipGoneError, Outbox, PendingClip, PendingEvent
 from doorstep_device.ports.broker import (
     Broker,
     BrokerUnreachableError,
@@ -89,10 +89,15 @@ class Attempts:
         self._made[item] = before.tried(now_us, self.chance())
         return before.tries == 0
 
-    def keep_only(self, items: Iterable[Hashable]) -> None:
+    @property
+    def items(self) -> frozenset[Hashable]:
+        """Return what was sent so far."""
+        return frozenset(self._made)
+
+    def forget(self, items: Iterable[Hashable]) -> None:
         """Forget what is no longer waiting."""
-        waiting = set(items)
-        self._made = {item: made for item, made in self._made.items() if item in waiting}
+        for item in items:
+            self._made.pop(item, None)
 
     def restart(self) -> None:
         """Make everything due now: the line is new."""
@@ -268,19 +273,24 @@ class Uplink:
                 with suppress(BrokerUnreachableError):
                     wait_s = await self._send_what_is_due()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._nudged.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._nudged.wait()
 
     async def _send_what_is_due(self) -> float:
         """Send events, then announcements; return seconds until something is due again."""
+        # A ring that comes while we look is not in what we see: its attempt counts on.
+        tried = self._attempts.items
         events = await self._worker.run(self._outbox.pending_events)
         clips = await self._worker.run(self._outbox.pending_clips)
         unknown = [c for c in clips if not c.is_announced or c.clip in self._announce_again]
         for pending in events:
             self._send_event(pending)
         for clip in unknown:
-            await self._send_announcement(clip)
-        self._announce_again.clear()
-        self._attempts.keep_only([*(e.event.event for e in events), *(c.clip for c in unknown)])
+            with suppress(ClipGoneError):  # the card was full
+                await self._send_announcement(clip)
+        self._announce_again &= {clip.clip for clip in clips}
+        waiting = {*(e.event.event for e in events), *(c.clip for c in unknown)}
+        self._attempts.forget(tried - waiting)
         due_us = self._attempts.next_due_us()
         if due_us is None:
             return IDLE_S
@@ -299,6 +309,7 @@ class Uplink:
         if clip.clip in self._announce_again or self._attempts.is_due(clip.clip, now_us):
             body = await self._worker.run(self._outbox.announcement, clip.clip)
             self._publish(Leaf.CLIP, body)
+            self._announce_again.discard(clip.clip)
             self._attempts.sent(clip.clip, now_us)
 
     async def _tell_health(self) -> None:
@@ -309,7 +320,8 @@ class Uplink:
                 with suppress(BrokerUnreachableError):
                     self._publish(Leaf.HEALTH, health)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._health_wanted.wait(), HEALTH_EVERY_S)
+                async with asyncio.timeout(HEALTH_EVERY_S):
+                    await self._health_wanted.wait()
 
     def _publish(self, leaf: Leaf, body: Body) -> None:
         self._broker.publish(self._boot.topic(leaf), body.encode())

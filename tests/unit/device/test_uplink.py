@@ -1,0 +1,509 @@
+"""The control connection: what was promised is told until the service has it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doorstep_device import uplink as uplink_module
+from doorstep_device.household import Membership
+from doorstep_device.outbox import Outbox, PendingEvent
+from doorstep_device.rules import backoff
+from doorstep_device.uplink import Attempts, Boot, Uplink
+from doorstep_device.worker import Worker
+from doorstep_shared.claim import DeviceKeys
+from doorstep_shared.ids import ClipId, EventId
+from doorstep_shared.manifest import ClipKind, ObjectName
+from doorstep_shared.signing import SigningKey
+from doorstep_shared.statements import Head, accept_next
+from doorstep_shared.topics import Leaf
+from doorstep_shared.wire import (
+    Ack,
+    CameraState,
+    Health,
+    Hello,
+    RefusedClip,
+    StatementHead,
+    Status,
+    decode_body,
+)
+from doorstep_simulator.disk import SimulatedDisk
+from tests.far_end import PATIENCE_S, ScriptedBroker, ScriptedService, until
+from tests.people import FRONT_DOOR, doorbell, first_head, random_from, successor
+from tests.recording import RECEIPT_KEY, Door, event, open_outbox
+
+BOOT = Boot(FRONT_DOOR.device.id, "ab" * 16, "doorstep 0.1.0")
+SECOND_US = 1_000_000
+
+
+@dataclass(slots=True)
+class Facts:
+    """Collects what is logged."""
+
+    told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def info(self, fact: str, **details: object) -> None:
+        self.told.append((fact, details))
+
+    warning = error = info
+
+    def named(self, fact: str) -> list[dict[str, object]]:
+        return [details for name, details in self.told if name == fact]
+
+
+@pytest.fixture
+def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """Everything the uplink tells."""
+    found = Facts()
+    monkeypatch.setattr(uplink_module, "log", found)
+    return found
+
+
+@dataclass(slots=True)
+class Bell:
+    """An uplink with its outbox, and the service far away; time passes when the test says so."""
+
+    outbox: Outbox
+    membership: Membership
+    worker: Worker
+    line: ScriptedBroker = field(default_factory=ScriptedBroker)
+    now_us: int = 0
+    heads: list[Head] = field(default_factory=list)
+    nudges: int = 0
+    camera: CameraState = CameraState.WATCHING
+    running: asyncio.Task[None] = field(init=False)
+    uplink: Uplink = field(init=False)
+    service: ScriptedService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.service = ScriptedService(BOOT.device, self.line, ScriptedBroker(), RECEIPT_KEY)
+        self.uplink = Uplink(
+            self.line,
+            BOOT,
+            worker=self.worker,
+            outbox=self.outbox,
+            membership=self.membership,
+            now_us=lambda: self.now_us,
+            now_ms=lambda: self.now_us // 1000,
+            chance=lambda: 0.5,
+            read_health=self._health,
+            on_head=self._head,
+            on_announced=self._announced,
+        )
+
+    async def _health(self) -> Health:
+        return Health(
+            boot=BOOT.boot,
+            at=0,
+            clock_synced=True,
+            uptime_s=0,
+            camera=self.camera,
+            waiting_events=0,
+            waiting_clips=0,
+            waiting_bytes=0,
+            dropped_clips=0,
+            disk_free_bytes=0,
+        )
+
+    async def _head(self, head: Head) -> None:
+        self.heads.append(head)
+
+    def _announced(self) -> None:
+        self.nudges += 1
+
+    def ring(self, name: str) -> EventId:
+        """Store a ring and send it."""
+        happened = event(name)
+        self.outbox.put_event(ClipKind.RING, happened)
+        self.uplink.send_event(PendingEvent(ClipKind.RING, happened))
+        return happened.event
+
+    def record(self) -> ClipId:
+        """Store a clip."""
+        return record(self.outbox)
+
+    def times(self, one: EventId) -> int:
+        """How often ``one`` arrived."""
+        return sum(arrived == one for _, arrived in self.service.events)
+
+    async def pass_s(self, seconds: float) -> None:
+        """Let time pass and everything that is due be done."""
+        self.now_us += round(seconds * SECOND_US)
+        self.uplink.nudge()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let everything under way come to rest."""
+        for _ in range(20):
+            await self.worker.run(lambda: None)
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Cancel the uplink; it ends."""
+        self.running.cancel()
+        await asyncio.wait([self.running], timeout=PATIENCE_S)
+        assert self.running.cancelled()
+
+    async def are_acked(self) -> None:
+        await until(lambda: not self.outbox.pending_events(), "the acks")
+
+
+def record(outbox: Outbox) -> ClipId:
+    door = Door(outbox)
+    door.watch(3)
+    door.ring("recorded")
+    outbox.mark_events_acked([event.event.event for event in outbox.pending_events()])
+    door.watch(5)
+    door.recorder.stop()
+    (clip,) = door.recorder.take_finished()
+    return clip
+
+
+def open_membership(disk: SimulatedDisk) -> Membership:
+    device = FRONT_DOOR.device
+    keys = DeviceKeys(device.id, device.tls_key, device.manifest_key, device.age_recipient)
+    return Membership(disk, first_head().root, keys)
+
+
+@pytest.fixture
+async def bell() -> AsyncIterator[Bell]:
+    """A doorbell's uplink, running and not yet connected."""
+    disk = SimulatedDisk()
+    found = Bell(open_outbox(disk), open_membership(disk), Worker())
+    found.running = asyncio.create_task(found.uplink.run())
+    yield found
+    await found.end()
+    found.worker.close()
+
+
+async def test_it_says_who_and_where_it_is_when_the_line_stands(bell: Bell) -> None:
+    bell.membership.accept([first_head().signed])
+    bell.line.connect()
+    await until(lambda: len(bell.line.bodies(Leaf.HEALTH)) == 1)
+    (hello,) = bell.service.hellos
+    (status,) = (decode_body(Status, body) for body in bell.line.bodies(Leaf.STATUS))
+    assert hello == Hello(
+        boot=BOOT.boot,
+        connections=1,
+        agent="doorstep 0.1.0",
+        statement=StatementHead(seq=0, sha256=first_head().signed.body_hash),
+    )
+    assert status == Status(boot=BOOT.boot, connections=1, online=True)
+    assert bell.uplink.is_online
+
+
+async def test_each_connection_counts_on(bell: Bell) -> None:
+    for _ in range(3):
+        bell.line.connect()
+        bell.line.disconnect()
+    bell.line.connect()
+    await until(lambda: len(bell.service.hellos) == 4)
+    assert [hello.connections for hello in bell.service.hellos] == [1, 2, 3, 4]
+    assert [hello.statement for hello in bell.service.hellos] == [None] * 4
+
+
+def test_the_will_says_offline_for_that_very_connection() -> None:
+    will = BOOT.will(7)
+    assert will.topic.endswith("/status")
+    assert decode_body(Status, will.body) == Status(boot=BOOT.boot, connections=7, online=False)
+
+
+async def test_a_ring_is_sent_at_once_and_forgotten_only_with_its_ack(bell: Bell) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 1
+    ring = bell.ring("ring")
+    # The broker has taken it by now: that is no acknowledgement.
+    assert bell.times(ring) == 1
+    await bell.settle()
+    assert [waiting.event.event for waiting in bell.outbox.pending_events()] == [ring]
+    await bell.pass_s(2)
+    await bell.are_acked()
+    assert bell.times(ring) == 2
+
+
+async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(bell: Bell) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 5
+    ring = bell.ring("ring")
+    # 2 s, then three quarters of 4, 8, 16 s: chance is one half.
+    for count, pause_s in enumerate((2, 3, 6, 12), start=1):
+        await bell.pass_s(pause_s - 0.1)
+        assert bell.times(ring) == count
+        await bell.pass_s(0.1)
+        assert bell.times(ring) == count + 1
+
+
+async def test_it_wakes_by_itself_when_something_is_due_again(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_US", 20_000)
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 1
+    ring = bell.ring("ring")
+    await bell.settle()
+    assert bell.times(ring) == 1
+    bell.now_us += 20_000
+    await until(lambda: bell.times(ring) == 2)
+
+
+async def test_a_new_line_brings_everything_at_once(bell: Bell) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 3
+    rings = [bell.ring(name) for name in ("one", "two", "three")]
+    await bell.settle()
+    bell.line.disconnect()
+    bell.line.connect()
+    await bell.are_acked()
+    assert [bell.times(ring) for ring in rings] == [2, 2, 2]
+
+
+async def test_without_a_line_nothing_is_sent_and_nothing_is_lost(bell: Bell) -> None:
+    ring = bell.ring("ring")
+    await bell.settle()
+    assert bell.line.sent == []
+    bell.line.connect()
+    await bell.are_acked()
+    assert bell.times(ring) == 1
+
+
+@pytest.mark.parametrize("messages", range(6))
+async def test_a_line_that_breaks_after_any_message_loses_nothing(
+    bell: Bell, messages: int
+) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    bell.line.fails_after = messages
+    rings = [bell.ring("one"), bell.ring("two")]
+    await bell.settle()
+    bell.line.disconnect()
+    bell.line.connect()
+    await bell.are_acked()
+    await until(lambda: bell.outbox.pending_clips()[0].is_announced)
+    assert {arrived for _, arrived in bell.service.events} == set(rings)
+    assert list(bell.service.clips) == [clip]
+
+
+async def test_a_ring_that_comes_while_the_outbox_is_read_is_sent_once(bell: Bell) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 1
+    # The line is new: just now the uplink asks its worker what waits.
+    ring = bell.ring("ring")
+    await bell.pass_s(1.9)
+    assert bell.times(ring) == 1
+
+
+async def test_rings_go_before_motion(bell: Bell) -> None:
+    bell.outbox.put_event(ClipKind.MOTION, event("motion"))
+    bell.outbox.put_event(ClipKind.RING, event("ring"))
+    bell.line.connect()
+    await bell.are_acked()
+    assert [leaf for leaf, _ in bell.service.events] == [Leaf.RING, Leaf.MOTION]
+
+
+async def test_a_clip_is_announced_until_the_service_knows_it(bell: Bell) -> None:
+    clip = bell.record()
+    bell.service.loses_acks = 1
+    bell.line.connect()
+    await until(lambda: clip in bell.service.clips)
+    await bell.settle()
+    assert not bell.outbox.pending_clips()[0].is_announced
+    await bell.pass_s(2)
+    await until(lambda: bell.outbox.pending_clips()[0].is_announced)
+    await bell.pass_s(300)
+    assert bell.service.clips[clip].times == 2
+    assert bell.nudges >= 1
+
+
+async def test_a_clip_the_service_has_forgotten_is_announced_again_at_once(bell: Bell) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    await until(lambda: bell.outbox.pending_clips()[0].is_announced)
+    bell.uplink.announce_again(clip)
+    await until(lambda: bell.service.clips[clip].times == 2)
+    await bell.pass_s(300)
+    assert bell.service.clips[clip].times == 2
+
+
+async def test_a_clip_that_gave_way_meanwhile_is_passed_over(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = bell.record()
+    listed = bell.outbox.pending_clips()
+    bell.outbox._remove(bell.outbox._kept[gone])
+    monkeypatch.setattr(bell.outbox, "pending_clips", lambda: listed)
+    bell.line.connect()
+    ring = bell.ring("ring")
+    await bell.are_acked()
+    await bell.pass_s(2)
+    assert gone not in bell.service.clips
+    assert bell.times(ring) == 1
+
+
+async def test_a_refused_clip_is_kept_and_sent_no_more(bell: Bell, facts: Facts) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    await until(lambda: clip in bell.service.clips)
+    bell.service.acknowledge(Ack(refused=(RefusedClip(clip=clip, reason="not listed"),)))
+    await until(lambda: not bell.outbox.pending_clips())
+    assert facts.named("clip_refused") == [{"clip_id": clip, "reason": "not listed"}]
+    await bell.pass_s(300)
+    assert bell.service.clips[clip].times == 1
+    assert bell.outbox.read_payload(clip, ObjectName.FILE, 0, 16)
+
+
+async def test_receipts_for_all_its_objects_let_it_forget_a_clip(bell: Bell) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    await until(lambda: clip in bell.service.clips)
+    for name, facts_of in bell.service.clips[clip].manifest.objects.items():
+        assert bell.outbox.pending_clips() != ()
+        receipt = bell.service.receipt(clip, name, facts_of.payload)
+        bell.service.acknowledge(Ack(receipts=(receipt,)))
+        await bell.settle()
+    assert bell.outbox.pending_clips() == ()
+
+
+async def test_a_forged_receipt_is_refused_and_the_clip_stays(bell: Bell, facts: Facts) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    await until(lambda: clip in bell.service.clips)
+    forger = SigningKey.generate(random_from("forger"))
+    forged = ScriptedService(BOOT.device, ScriptedBroker(), ScriptedBroker(), forger)
+    for name, facts_of in bell.service.clips[clip].manifest.objects.items():
+        receipt = forged.receipt(clip, name, facts_of.payload)
+        bell.service.acknowledge(Ack(receipts=(receipt,)))
+    await until(lambda: len(facts.named("message_refused")) == 3)
+    (waiting,) = bell.outbox.pending_clips()
+    assert set(waiting.missing) == set(bell.service.clips[clip].manifest.objects)
+
+
+async def test_a_receipt_for_other_bytes_is_dropped_and_the_clip_stays(
+    bell: Bell, facts: Facts
+) -> None:
+    clip = bell.record()
+    bell.line.connect()
+    await until(lambda: clip in bell.service.clips)
+    thumb = bell.service.clips[clip].manifest.objects[ObjectName.THUMB].payload
+    swapped = bell.service.receipt(clip, ObjectName.FILE, thumb)
+    bell.service.acknowledge(Ack(receipts=(swapped,)))
+    await until(lambda: len(facts.named("message_dropped")) == 1)
+    (waiting,) = bell.outbox.pending_clips()
+    assert ObjectName.FILE in waiting.missing
+
+
+async def test_statements_that_follow_are_taken_over_and_told(bell: Bell) -> None:
+    first = first_head()
+    listed = successor(first, devices=(FRONT_DOOR.device,))
+    bell.service.statements = [first.signed, listed]
+    bell.line.connect()
+    await until(lambda: len(bell.heads) == 1)
+    assert bell.heads == [accept_next(first, listed)]
+    assert bell.membership.sealing() is not None
+    # Again, as after the next hello: no news.
+    bell.line.disconnect()
+    bell.line.connect()
+    await until(lambda: len(bell.service.hellos) == 2)
+    await bell.settle()
+    assert len(bell.heads) == 1
+
+
+async def test_a_forked_chain_is_an_alarm_and_the_head_stays(bell: Bell, facts: Facts) -> None:
+    first = first_head()
+    bell.service.statements = [first.signed, successor(first, devices=(FRONT_DOOR.device,))]
+    bell.line.connect()
+    await until(lambda: len(bell.heads) == 1)
+    head = bell.membership.head
+    bell.service.tell_statements(successor(first, devices=(doorbell("back").device,)))
+    await until(lambda: len(facts.named("message_refused")) == 1)
+    assert "two different statements" in str(facts.named("message_refused")[0]["reason"])
+    assert bell.membership.head is head
+    assert len(bell.heads) == 1
+
+
+@pytest.mark.parametrize("leaf", [Leaf.ACK, Leaf.STATEMENTS])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"v": 2}', b"\xff", b"{" * 70_000])
+async def test_a_message_that_is_none_is_dropped_and_the_next_one_counts(
+    bell: Bell, facts: Facts, leaf: Leaf, body: bytes
+) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.line.say(BOOT.topic(leaf), body)
+    bell.line.say("somebody/else", body)
+    bell.ring("ring")
+    await bell.are_acked()
+    dropped = facts.named("message_dropped")
+    # An ack without a version is one of version 1, and says nothing.
+    assert len(dropped) == (2 if body != b"{}" else 1)
+
+
+async def test_an_ack_of_something_else_changes_nothing(bell: Bell) -> None:
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    bell.service.loses_acks = 1
+    ring = bell.ring("ring")
+    stranger = event("stranger").event
+    bell.service.tell(Leaf.ACK, Ack(events=(stranger,), announced=(cast("ClipId", stranger),)))
+    await bell.settle()
+    assert [waiting.event.event for waiting in bell.outbox.pending_events()] == [ring]
+
+
+async def test_health_is_told_with_the_line_and_whenever_it_changes(bell: Bell) -> None:
+    bell.uplink.health_changed()
+    await bell.settle()
+    assert bell.line.bodies(Leaf.HEALTH) == []
+    bell.line.connect()
+    await until(lambda: len(bell.line.bodies(Leaf.HEALTH)) == 1)
+    bell.camera = CameraState.FAILED
+    bell.uplink.health_changed()
+    await until(lambda: len(bell.line.bodies(Leaf.HEALTH)) == 2)
+    told = [decode_body(Health, body).camera for body in bell.line.bodies(Leaf.HEALTH)]
+    assert told == [CameraState.WATCHING, CameraState.FAILED]
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_it_ends_when_told_to_whatever_happens_just_then(bell: Bell, steps: int) -> None:
+    bell.line.connect()
+    await bell.settle()
+    bell.uplink.nudge()
+    bell.uplink.health_changed()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await bell.end()
+
+
+def test_what_was_never_sent_is_due_and_then_not_for_two_seconds() -> None:
+    attempts = Attempts(lambda: 0.0)
+    assert attempts.is_due("ring", 0)
+    assert attempts.next_due_us() is None
+    assert attempts.sent("ring", 0)
+    assert not attempts.is_due("ring", 2 * SECOND_US - 1)
+    assert attempts.is_due("ring", 2 * SECOND_US)
+    assert not attempts.sent("ring", 2 * SECOND_US)
+
+
+@given(
+    sent=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 10**9)), max_size=20),
+    waiting=st.sets(st.sampled_from("abcd")),
+)
+def test_attempts_remember_what_waits_and_nothing_else(
+    sent: list[tuple[str, int]], waiting: set[str]
+) -> None:
+    attempts = Attempts(lambda: 0.5)
+    for item, at_us in sent:
+        attempts.sent(item, at_us)
+    attempts.forget(attempts.items - waiting)
+    known = {item for item, _ in sent} & waiting
+    assert (attempts.next_due_us() is None) == (not known)
+    assert all(attempts.is_due(item, 0) for item in set("abcd") - known)
+    attempts.restart()
+    assert attempts.next_due_us() is None
+    assert all(attempts.is_due(item, 0) for item in "abcd")
