@@ -14,6 +14,7 @@ twice is reading it once.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -23,6 +24,7 @@ from doorstep_device.clip_folder import OUTBOX, UNREADABLE
 from doorstep_device.ports.disk import Disk
 from doorstep_device.rules.eviction import MAX_WAITING_EVENTS, decide_dropped_events
 from doorstep_shared.crc32c import crc32c
+from doorstep_shared.errors import TryLaterError
 from doorstep_shared.fields import EventIdField
 from doorstep_shared.ids import EventId
 from doorstep_shared.manifest import ClipKind
@@ -98,7 +100,10 @@ class EventLog:
         log = cls(disk, numbers[-1] if numbers else 0)
         broken = [number for number in numbers if not log._load(number)]
         if len(numbers) > 1 or log._is_torn or broken:
-            log._rotate(numbers, broken)
+            log._is_torn = True
+            # On a card that takes no writes, the next event tries again.
+            with suppress(TryLaterError):
+                log._rotate(numbers, broken)
         return log
 
     @property

@@ -9,6 +9,7 @@ What it cannot read it keeps, and says so; it never deletes what it does not kno
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -335,10 +336,10 @@ class Outbox:
             it be ended: then `tidy` or the next start does.
         """
         self._recording = None
-        try:
+        # What closing has to say of a file that failed already changes nothing.
+        with suppress(RefusedError, TryLaterError):
             writer.file.close()
-        finally:
-            self._settle()
+        self._settle()
         kept = self._kept.get(writer.clip)
         return None if kept is None else kept.manifest
 
@@ -374,9 +375,7 @@ class Outbox:
             return file.read_at(offset, size)
 
     def mark_announced(self, clip: ClipId) -> None:
-        """Note that the service knows the clip, until the next `open`: telling it twice is
-        harmless. Unknown clips are passed over.
-        """  # noqa: D205 - one sentence
+        """Note, until the next `open`, that the service knows the clip, if it is still here."""
         if (kept := self._kept.get(clip)) is not None:
             kept.is_announced = True
 
@@ -401,12 +400,8 @@ class Outbox:
         if (kept := self._kept.get(body.clip)) is None:
             return None
         facts = kept.manifest.objects.get(body.object)
-        is_ours = facts is not None and body.device == self._keys.device
-        if (
-            facts is None
-            or not is_ours
-            or facts.payload != PayloadFacts(length=body.size, sha256=body.sha256)
-        ):
+        stored = PayloadFacts(length=body.size, sha256=body.sha256)
+        if body.device != self._keys.device or facts is None or facts.payload != stored:
             raise BadMessageError("this receipt is for other bytes than this doorbell recorded")
         if body.object in kept.missing:
             self._note_receipt(kept, body.object, receipt, now_ms)
@@ -426,12 +421,12 @@ class Outbox:
 
         To be called every minute or so.
         """
-        self._settle()
         for kept in list(self._kept.values()):
             stored_at = kept.record.stored_at
             if stored_at is not None and is_cache_over(stored_at, now_ms):
                 self._remove(kept)
         self._evict(0, sparing=None)
+        self._settle()
 
     def usage(self) -> Usage:
         """Return what the outbox holds now."""
@@ -458,7 +453,11 @@ class Outbox:
                 self._load_entry(name, path)
             except (BadMessageError, RefusedError) as error:
                 self._problems.append(Problem(path, error.fact))
-        self._chain.save()
+            except TryLaterError:
+                # A card that takes no writes can still be read, and delivered.
+                continue
+        with suppress(TryLaterError):
+            self._chain.save()
         self._settle()
 
     def _load_entry(self, name: str, path: str) -> None:

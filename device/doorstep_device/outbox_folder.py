@@ -23,7 +23,9 @@ def prepare_folder(disk: Disk) -> tuple[str, ...]:
     Returns:
         The paths of all that were ever set aside.
     """
-    disk.make_dir(OUTBOX)
+    # Also when it exists: whoever made it may have been stopped before it was durable.
+    if not disk.exists(_FORMAT_PATH):
+        disk.make_dir(OUTBOX)
     if not _is_ours(disk):
         disk.rename(OUTBOX, next(path for path in _aside_paths() if not disk.exists(path)))
         disk.make_dir(OUTBOX)

@@ -314,6 +314,8 @@ def test_a_clip_that_the_disk_fails_ends_with_its_last_tick() -> None:
     assert manifest is not None
     assert (manifest.truncated, manifest.end - manifest.start) == (True, 1000)
     assert (manifest.thumb, manifest.details) == (None, None)
+    # It was cut before its event, so all of it is pre-roll.
+    assert manifest.pre_roll_ms == 1000
     assert open_object(outbox, manifest.clip, ObjectName.FILE)[:MIB] == bytes(MIB)
 
 
@@ -341,13 +343,51 @@ def test_a_clip_that_cannot_even_be_ended_waits_for_better_times() -> None:
     assert waiting.manifest.truncated
 
 
+def test_a_card_that_takes_no_more_writes_can_still_be_delivered() -> None:
+    disk = SimulatedDisk()
+    outbox = open_outbox(disk)
+    outbox.put_event(ClipKind.RING, event("ring"))
+    record(outbox)
+    whole = record(outbox)
+    writer = outbox.begin_clip(SEALING, start())
+    outbox.tick_clip(writer, bytes(MIB), 1000)
+    disk.append_synced("outbox/events-0.log", b"torn")
+    disk.rename(f"outbox/{whole.clip}", f"outbox/{whole.clip}.gone")
+    disk.remove("outbox/chain.json")
+    disk.make_read_only()
+    outbox = open_outbox(disk)
+    assert outbox.problems == ()
+    assert len(outbox.pending_events()) == 1
+    (manifest,) = pending(outbox).values()
+    assert open_object(outbox, manifest.clip, ObjectName.FILE)
+    disk.make_read_only(is_read_only=False)
+    outbox.put_event(ClipKind.RING, event("later"))
+    outbox.tidy(NOW_MS)
+    assert len(open_outbox(disk).pending_events()) == len(pending(outbox)) == 2
+
+
+def test_a_file_that_cannot_even_be_closed_is_given_up_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox = open_outbox(SimulatedDisk())
+    writer = outbox.begin_clip(SEALING, start())
+    outbox.tick_clip(writer, bytes(MIB), 1000)
+
+    def refuse() -> None:
+        raise DiskBrokenError("the card failed")
+
+    monkeypatch.setattr(writer.file, "close", refuse)
+    assert outbox.break_off_clip(writer) is not None
+
+
 def test_tidying_leaves_the_clip_that_is_being_recorded_alone() -> None:
     outbox = open_outbox(SimulatedDisk())
     writer = outbox.begin_clip(SEALING, start())
     outbox.tick_clip(writer, bytes(MIB), 1000)
     outbox.tidy(NOW_MS)
+    assert outbox.pending_clips() == ()
     manifest = outbox.finish_clip(writer, b"end", Ending(media_ms=2000, is_last=True))
-    assert not manifest.truncated
+    assert (manifest.truncated, manifest.seq) == (False, 1)
 
 
 def test_a_manifest_that_was_durable_in_spite_of_an_error_is_not_signed_twice(

@@ -501,6 +501,8 @@ def test_the_details_say_where_each_fragment_lies_and_when_it_begins(door: Door)
     assert clip[4:8] == b"ftyp"
     assert all(clip[offset + 4 : offset + 8] == b"moof" for offset in offsets[1:])
     assert clip.count(b"moof") == len(fragments)
+    # An index at the end would have its offsets wrong by the boxes between.
+    assert b"mfra" not in clip
 
 
 def test_the_details_hold_what_was_seen_before_and_during_the_clip(door: Door) -> None:
