@@ -6,8 +6,9 @@ the root kept at home. What it changes, it signs here.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -144,15 +145,22 @@ class Household:
                 service shows another history than the one kept here.
         """
         known = list(self.home.chain())
-        path = "/v1/statements"
-        answer = self.ask(
-            lambda service: service.get(path, after=len(known) - 1 if known else None)
-        )
-        news = [_signed(item) for item in _items(answer, "statements")]
+        news = list(self._statements_after(len(known)))
         head, statements = verify_chain([*known, *news], bytes.fromhex(self.account.root))
         if news:
             self.home.save_chain([*known, *news])
         return Chain(head, statements)
+
+    def _statements_after(self, count: int) -> Iterator[Signed]:
+        """Yield the service's statements from place ``count`` on; it sends some at a time."""
+        while True:
+            after = count - 1 if count else None
+            answer = self.ask(partial(Service.get, path="/v1/statements", after=after))
+            page = [_signed(item) for item in _items(answer, "statements")]
+            if not page:
+                return
+            yield from page
+            count += len(page)
 
     def epochs(self) -> dict[int, Identity]:
         """Return the household's epoch keys, each checked against the chain.

@@ -21,7 +21,7 @@ from doorstep_shared.errors import DoorstepError
 stdout = Console()
 stderr = Console(stderr=True, highlight=False)
 
-PIPE_WIDTH = 1000
+TABLE_WIDTH = 1000
 
 STATE_WORDS = {"announced": "on its way", "stored": "stored"}
 
@@ -52,15 +52,14 @@ def print_error(program: str, error: DoorstepError) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; as wide as its texts when it is not for a terminal."""
+    """Print a table, as wide as its texts."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # In a pipe nothing is shortened: a script or a pager reads it.
-    width = stdout.width if stdout.is_terminal else PIPE_WIDTH
-    stdout.print(table, width=width)
+    # Never shortened, so that an id can be copied: a narrow terminal wraps the line.
+    stdout.print(table, width=TABLE_WIDTH, soft_wrap=True)
 
 
 def local_time(at: datetime) -> str:

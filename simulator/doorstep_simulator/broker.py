@@ -17,7 +17,8 @@ INGEST_USER: Final = "ingest"
 MEMORY_LIMIT_BYTES: Final = 256 * 1024 * 1024
 MAX_PACKET_BYTES: Final = 160 * 1024
 MAX_INFLIGHT: Final = 64
-MAX_QUEUED: Final = 2_000
+# More than all the segments that ingest lets be under way, so that none is dropped.
+MAX_QUEUED: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
