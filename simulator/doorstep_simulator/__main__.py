@@ -16,11 +16,13 @@ from doorstep_simulator.env import read_exports
 from doorstep_simulator.findings import to_json
 from doorstep_simulator.folder import default_folder
 from doorstep_simulator.interrupts import ending_in_order
-from doorstep_simulator.playback import DEFAULT_SEED, Film, read_film
+from doorstep_simulator.pictures import make_pictures
+from doorstep_simulator.playback import DEFAULT_SEED, Film, parse_film, read_film
 from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
 from doorstep_simulator.scene import Scene, write_scene
-from doorstep_simulator.telling import Telling, counting, say_error, stderr
-from doorstep_simulator.up import run_up
+from doorstep_simulator.telling import Telling, counting, say_error, spoken, stderr
+from doorstep_simulator.up import run_doorbell, run_up
+from doorstep_simulator.words import print_report
 
 app: Final = typer.Typer(
     name="doorstep-sim",
@@ -65,6 +67,8 @@ def demo(
     outcome = run_demo(wishes, tell)
     if as_json:
         typer.echo(json.dumps(to_json(outcome.report)))
+    else:
+        print_report(outcome.report)
     if outcome.failure is not None:
         raise outcome.failure
     if open_report:
@@ -92,6 +96,32 @@ def env(*, folder: FolderOption = None) -> None:
     stderr.print("Next, to open the newest clip with anybody's tools:", soft_wrap=True)
     for command in (KEY_COMMAND, *COMMANDS):
         stderr.print(f"  {command}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def doorbell(
+    state: Annotated[Path, typer.Argument(help="The doorbell's card: a folder.")],
+    *,
+    claim: Annotated[
+        str | None, typer.Option("--claim", help="Join the household that printed it; - for stdin.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="scene:SEED or video:FILE.")
+    ] = f"scene:{DEFAULT_SEED}",
+    speed: Annotated[float, typer.Option("--speed", help="Pace.", min=0.1, max=50)] = 1.0,
+) -> None:
+    """Run one doorbell on simulated pins, with a panel, at the service it belongs to."""
+    text = sys.stdin.readline() if claim == "-" else claim
+    run_doorbell(state, text, parse_film(source), speed, Telling())
+
+
+@app.command()
+def pictures() -> None:
+    """Make the README's pictures from a real run."""
+    home = default_folder()
+    tell = Telling()
+    for picture in make_pictures(home.parent / "docs" / "pictures", home, tell):
+        tell(f"{spoken(picture)}, {picture.stat().st_size // 1000} kB")
 
 
 @app.command()

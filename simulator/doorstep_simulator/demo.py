@@ -19,7 +19,7 @@ from doorstep_simulator.report import DemoReport, render
 from doorstep_simulator.settling import DOORBELL_FOLDER, settle
 from doorstep_simulator.show import Pace, Show, ShowFailedError, choose_pace
 from doorstep_simulator.stack import Stack
-from doorstep_simulator.telling import Telling
+from doorstep_simulator.telling import Telling, spoken
 from doorstep_simulator.tools import find_program
 from doorstep_simulator.words import narrated
 
@@ -52,10 +52,12 @@ class Outcome:
     """What came of a demo.
 
     Attributes:
+        material: What it is made from, the opened clips among it.
         report: What it measured; written to a page too.
         failure: What kept the two commands from opening the clip; None if they did.
     """
 
+    material: Material
     report: DemoReport
     failure: DoorstepError | None
 
@@ -78,13 +80,13 @@ def run_demo(wishes: Wishes, tell: Telling) -> Outcome:
         try:
             outcome = _run(wishes, tell)
         except DoorstepError:
-            tell(f"what was written so far is kept: {wishes.folder}")
+            tell(f"what was written so far is kept: {spoken(wishes.folder)}")
             raise
         except KeyboardInterrupt:
             shutil.rmtree(wishes.folder, ignore_errors=True)
             raise
         if wishes.keeps_files:
-            tell(f"everything is kept: {wishes.folder}")
+            tell(f"everything is kept: {spoken(wishes.folder)}")
         else:
             shutil.rmtree(wishes.folder)
     return outcome
@@ -127,21 +129,21 @@ def _play(doorbell: Doorbell, pace: Pace, listener: Listener, tell: Telling) -> 
 
 def _prove(wishes: Wishes, material: Material, tell: Telling) -> Outcome:
     """Run the public commands, write the report, and say what came of it."""
-    tell("anybody's tools open the newest clip, by two lines (after: " + KEY_COMMAND + "):")
-    for command in COMMANDS:
+    tell("anybody's tools open the newest clip:")
+    for command in (KEY_COMMAND, *COMMANDS):
         tell.plain(f"  {command}", "bold")
     failure: DoorstepError | None = None
     try:
         opened = open_by_commands(wishes.folder / OPENED_FOLDER, read_exports(wishes.folder))
         check_ring_clip(material, opened)
-        tell(f"clip.mp4: {len(opened):,} bytes, decodes, and begins before the press")
+        tell(f"clip.mp4: {len(opened):,} bytes, decodes, and begins before the press", "green")
     except DoorstepError as error:
         failure = error
     report = report_on(material, curl_ok=failure is None)
     wishes.report.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     wishes.report.write_text(render(report), encoding="utf-8")
-    tell(f"report: {wishes.report}")
-    return Outcome(report, failure)
+    tell(f"report: {spoken(wishes.report)}")
+    return Outcome(material, report, failure)
 
 
 def _wiring(wishes: Wishes, stack: Stack, pace: Pace) -> Wiring:

@@ -93,7 +93,8 @@ async def run(order: Order) -> None:
     loop = asyncio.get_running_loop()
     factory, pins = MockFactory(), read_pins()
     async with Line(*order.broker, is_cut=order.is_offline) as line:
-        _tell_network(line)
+        if line.is_cut:
+            _tell_network(line)
         agent = build_agent(
             settings=DeviceSettings(state_dir=order.state),
             panel=GpioPanel(pins, clock, loop, factory),

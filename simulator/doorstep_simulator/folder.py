@@ -11,6 +11,7 @@ from typing import Final
 
 from doorstep_shared.errors import RefusedError
 from doorstep_simulator.processes import LOGS, RUN_MARK
+from doorstep_simulator.telling import spoken
 
 _LEFTOVER_S: Final = 8.0
 
@@ -44,7 +45,7 @@ def hold(folder: Path, lock: Path, do: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise AlreadyRunningError(
-                f"one runs already in {folder}",
+                f"one runs already in {spoken(folder)}",
                 safe="It was left alone, and nothing else was started.",
                 do=do,
             ) from error

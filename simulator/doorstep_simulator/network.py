@@ -1,7 +1,10 @@
 """The network between a simulated doorbell and its broker: one line that can be cut."""
 
 import asyncio
-from contextlib import suppress
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -35,6 +38,7 @@ class Line:
         self._is_cut = is_cut
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
+        self._carriers: set[asyncio.Future[None]] = set()
 
     @property
     def is_cut(self) -> bool:
@@ -61,7 +65,8 @@ class Line:
         if server is not None:
             server.close()
         for end in tuple(self._ends):
-            end.transport.abort()
+            _reset(end)
+        await asyncio.gather(*self._carriers)
         if server is not None:
             await server.wait_closed()
 
@@ -73,28 +78,49 @@ class Line:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join an accepted connection to one of our own until either ends."""
-        self._ends.add(writer)
+        carrier = asyncio.ensure_future(self._join(reader, writer))
+        self._carriers.add(carrier)
+        carrier.add_done_callback(self._carriers.discard)
+        await asyncio.wait([carrier])
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with self._held(writer):
+            try:
+                far_reader, far_writer = await asyncio.open_connection(*self._to)
+            except OSError:  # nobody there: the doorbell sees its own connection end
+                return
+            with self._held(far_writer):
+                if self._is_cut:
+                    _reset(far_writer)
+                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+                for end in (writer, far_writer):
+                    with suppress(OSError):
+                        await end.wait_closed()
+
+    @contextmanager
+    def _held(self, end: asyncio.StreamWriter) -> Iterator[None]:
+        """Let `cut` reach this end while the block runs, and close it after."""
+        self._ends.add(end)
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._to)
-        except OSError:  # nobody there: the doorbell sees its own connection end
-            self._ends.discard(writer)
-            writer.transport.abort()
-            return
-        self._ends.add(far_writer)
-        if self._is_cut:
-            far_writer.transport.abort()
-        try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            yield
         finally:
-            for end in (writer, far_writer):
-                self._ends.discard(end)
-                end.close()
+            self._ends.discard(end)
+            end.close()
+
+
+def _reset(end: asyncio.StreamWriter) -> None:
+    """End a connection as a pulled cable's time-out would: without a goodbye."""
+    linger = struct.pack("ii", 1, 0)  # drop what waits, and say RST rather than FIN
+    end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    end.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry one direction until it ends, then end the other side's reading."""
-    with suppress(OSError):  # a reset on either side is an end like any other
+    """Carry one direction until it ends, and pass its end on."""
+    try:
         while piece := await reader.read(_PIECE_BYTES):
             writer.write(piece)
             await writer.drain()
-    writer.close()
+        writer.write_eof()
+    except OSError:  # a reset on one side is passed on to the other
+        writer.transport.abort()

@@ -27,12 +27,13 @@ from doorstep_simulator.words import narrated
 
 LOOK_EVERY_S: Final = 0.1
 ASK_EVERY_S: Final = 2.0
-ROWS: Final = 6
+ROWS: Final = 9
 ENV_LINE: Final = 'eval "$(.venv/bin/doorstep-sim env)"'
 LINES: Final = (ENV_LINE, "doorstep listen", "doorstep clip save")
 """What to type in another terminal."""
 
 ReadClips = Callable[[], Sequence[ClipItem]]
+"""Asks the service for the newest clips, as their owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _outbox_sign(door: Door) -> Sign:
     return Sign("Outbox", f"{events} events, {clips} clips wait", "yellow")
 
 
-def operate(doorbell: Doorbell, api: str, read_clips: ReadClips, tell: Telling) -> None:
+def operate(doorbell: Doorbell, api: str, read_clips: ReadClips | None, tell: Telling) -> None:
     """Hand the doorbell to the person at the terminal until they quit.
 
     Without a terminal, each line of stdin is a command, and its end is not a goodbye.
@@ -118,7 +119,8 @@ def _obey_lines(doorbell: Doorbell, tell: Telling) -> None:
                 tell(f"there is no command {word!r}")
 
     threading.Thread(target=read, name="commands", daemon=True).start()
-    has_quit.wait()
+    with suppress(KeyboardInterrupt):  # as good a goodbye as any
+        has_quit.wait()
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Doorbell], object]]] = {
@@ -152,13 +154,13 @@ class Panel(App[None]):
         Binding("q,ctrl+c", "quit", "Quit", priority=True),
     ]
 
-    def __init__(self, doorbell: Doorbell, api: str, read_clips: ReadClips) -> None:
+    def __init__(self, doorbell: Doorbell, api: str, read_clips: ReadClips | None) -> None:
         """Show ``doorbell``.
 
         Args:
             doorbell: Switched on already, or not.
             api: Address of the service.
-            read_clips: Asks the service for the newest clips; called in a thread.
+            read_clips: Called in a thread; None when the owner's keys are elsewhere.
         """
         super().__init__()
         self._doorbell = doorbell
@@ -224,8 +226,9 @@ class Panel(App[None]):
     @work(thread=True, exclusive=True, group="clips")
     def _ask(self) -> None:
         """Ask the service for the newest clips; it may be away for a while."""
-        with suppress(DoorstepError):
-            self._clips = tuple(self._read_clips())
+        if self._read_clips is not None:
+            with suppress(DoorstepError):
+                self._clips = tuple(self._read_clips())
 
     def _show(self) -> None:
         door = self._doorbell.door
@@ -234,8 +237,14 @@ class Panel(App[None]):
             signs.append(f"{sign.name:<9}", "dim").append(f"{sign.text}\n", sign.colour)
         self._set("signs", signs)
         self._set("events", _listed("Events", [event_line(e) for e in _newest(door)]))
-        self._set("clips", _listed("Clips", [clip_line(clip) for clip in self._clips[:ROWS]]))
+        self._set("clips", _listed("Clips", self._clip_lines(door)))
         self._set("trouble", Text(door.trouble))
+
+    def _clip_lines(self, door: Door) -> list[str]:
+        if self._read_clips is not None:
+            return [clip_line(clip) for clip in self._clips[:ROWS]]
+        newest = list(door.clips.items())[: -ROWS - 1 : -1]
+        return [f"{clip[:13]}…  {state}" for clip, state in newest]
 
     def _set(self, name: str, content: Text) -> None:
         self.query_one(f"#{name}", Static).update(content)

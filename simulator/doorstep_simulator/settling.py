@@ -6,6 +6,7 @@ from typing import Final
 from doorstep_simulator.env import OWNER_FOLDER, TOKEN_FILE
 from doorstep_simulator.owner import Owner
 from doorstep_simulator.stack import Stack
+from doorstep_simulator.telling import spoken
 
 DOORBELL_FOLDER: Final = "doorbell"
 
@@ -24,7 +25,7 @@ def settle(stack: Stack, tell: Callable[[str], None]) -> Owner:
         owner.move_to(stack.ports.api_url)
     else:
         owner.found_household(stack.ports.api_url, stack.invite())
-        tell(f"household founded: the owner's keys are in {owner.home.folder}")
+        tell(f"household founded: the owner's keys are in {spoken(owner.home.folder)}")
     owner.make_token(stack.folder / TOKEN_FILE)
     card = stack.folder / DOORBELL_FOLDER
     if not owner.has_doorbell(card):

@@ -13,7 +13,7 @@ from doorstep_simulator.door import Door
 from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.facts import Fact
 from doorstep_simulator.playback import Film, Showing
-from doorstep_simulator.telling import Telling
+from doorstep_simulator.telling import Telling, spoken
 
 HOLD_FIRST_S: Final = 8.0
 HOLD_LAST_S: Final = 15.0
@@ -162,7 +162,7 @@ class Show:
         return ShowFailedError(
             fact,
             safe="What it recorded is on its card.",
-            do=f"tail {self.doorbell.wiring.log}        (says why)",
+            do=f"tail {spoken(self.doorbell.wiring.log)}        (says why)",
         )
 
     @contextmanager
@@ -171,7 +171,7 @@ class Show:
         console = self._tell.console
         columns = (TextColumn("         film"), BarColumn(), TextColumn("{task.fields[at]}"))
         with Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
+            *columns, console=console, transient=True, disable=not console.is_interactive
         ) as bar:
             task = bar.add_task("film", total=self._pace.shown_s, at="")
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -35,6 +36,12 @@ class Telling:
     def plain(self, text: str = "", style: str = "") -> None:
         """Tell one line without a time: something to copy, or to read at leisure."""
         self.console.print(Text(text, style), soft_wrap=True)
+
+
+def spoken(path: Path) -> str:
+    """Return a path as a person in the working folder would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def say_error(program: str, error: DoorstepError) -> None:

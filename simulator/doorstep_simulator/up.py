@@ -1,10 +1,15 @@
 """`up`: the whole service and one doorbell, staying until they are told to go."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.adapters.service import post_enrolment
+from doorstep_device.enrolment import enrol
+from doorstep_device.identity import read_enrolment
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.manifest import ClipKind
 from doorstep_simulator.doorbell import Doorbell, Wiring
@@ -15,7 +20,7 @@ from doorstep_simulator.playback import Film
 from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
 from doorstep_simulator.settling import DOORBELL_FOLDER, settle
 from doorstep_simulator.stack import Stack
-from doorstep_simulator.telling import Telling
+from doorstep_simulator.telling import Telling, spoken
 from doorstep_simulator.tools import find_program
 from doorstep_simulator.words import narrated
 
@@ -51,6 +56,40 @@ def run_up(folder: Path, tell: Telling) -> None:
             operate(doorbell, stack.ports.api_url, owner.clips, tell)
 
 
+def run_doorbell(state: Path, claim: str | None, film: Film, speed: float, tell: Telling) -> None:
+    """Run one doorbell until it is told to end, at the service it belongs to.
+
+    Args:
+        state: Its card.
+        claim: Enrols it first; None if it is.
+        film: What happens before its camera.
+        speed: The pace of its clock.
+        tell: Told what goes on.
+
+    Raises:
+        NotEnrolledError: It belongs to nobody, and there is no claim.
+        DoorstepError: The claim, or the service, does not do.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    disk = FolderDisk(state)
+    if claim is not None:
+        enrol(disk, claim, post_enrolment, secrets.token_bytes)
+        tell("the doorbell has answered; it records once its owner has added it")
+    enrolment = read_enrolment(disk)
+    doorbell = Doorbell(
+        Wiring(
+            state=state,
+            broker_host=enrolment.broker_host,
+            broker_port=enrolment.broker_port,
+            film=film,
+            log=state.with_name(f"{state.name}.logs") / "doorbell.log",
+            speed=speed,
+        )
+    )
+    with _switched_on(doorbell, tell):
+        operate(doorbell, enrolment.url, None, tell)
+
+
 def _become_ready(doorbell: Doorbell, owner: Owner) -> None:
     """Return when a ring's clip is stored; the first visitor rings."""
     facts = doorbell.facts
@@ -69,7 +108,7 @@ def _not_ready(doorbell: Doorbell, fact: str) -> NotReadyError:
     return NotReadyError(
         f"{fact} ({doorbell.door.trouble})" if doorbell.door.trouble else fact,
         safe="What was recorded is on the doorbell's card.",
-        do=f"tail {doorbell.wiring.log}        (says why)",
+        do=f"tail {spoken(doorbell.wiring.log)}        (says why)",
     )
 
 
@@ -93,8 +132,8 @@ def _wiring(stack: Stack) -> Wiring:
 @contextmanager
 def _switched_on(doorbell: Doorbell, tell: Telling) -> Iterator[None]:
     """Have the doorbell on while the block runs, and say that everything ends after it."""
-    doorbell.power_on()
     try:
+        doorbell.power_on()
         yield
     finally:
         tell("ending; what is stored is kept for the next time")

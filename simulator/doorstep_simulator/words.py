@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from rich.console import Console
+from rich.table import Table
+
 from doorstep_simulator.door import Door
 from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.facts import Fact
+from doorstep_simulator.report import DemoReport, spoken_length, spoken_ms, spoken_size
 
 
 @contextmanager
@@ -19,6 +23,28 @@ def narrated(doorbell: Doorbell, tell: Callable[[str], None]) -> Iterator[None]:
 
     with doorbell.facts.heard_by(hear):
         yield
+
+
+def print_report(report: DemoReport) -> None:
+    """Print the clips and the times of a demo on stdout."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("clip", "length", "before it", "pictures", "sealed", "at the service"):
+        table.add_column(column, no_wrap=True)
+    for clip in report.clips:
+        table.add_row(
+            clip.kind.value,
+            spoken_length(clip.duration_s),
+            spoken_length(clip.pre_roll_s),
+            str(clip.frames),
+            spoken_size(clip.size_bytes),
+            "stored, acknowledged" if clip.is_acked else "not acknowledged",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    times = {"the service": report.ring_to_cloud_ms, "your listener": report.ring_to_listener_ms}
+    for where, ms in times.items():
+        if ms is not None:
+            console.print(f"From the press to {where}: {spoken_ms(ms)}")
 
 
 def say_fact(fact: Fact, door: Door) -> str:
@@ -53,7 +79,7 @@ def _clip(words: str) -> Callable[[Fact, Door], str]:
 
 
 def _network(fact: Fact, _: Door) -> str:
-    return "network cut" if fact.text("state") == "off" else "network there"
+    return "network cut" if fact.text("state") == "off" else "network mended"
 
 
 def _trouble(_: Fact, door: Door) -> str:
