@@ -17,11 +17,11 @@ from doorstep_simulator.findings import to_json
 from doorstep_simulator.folder import default_folder
 from doorstep_simulator.interrupts import ending_in_order
 from doorstep_simulator.pictures import make_pictures
-from doorstep_simulator.playback import DEFAULT_SEED, Film, parse_film, read_film
+from doorstep_simulator.playback import DEFAULT_SEED, parse_film, read_film
 from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
 from doorstep_simulator.scene import Scene, write_scene
 from doorstep_simulator.telling import Telling, counting, say_error, spoken, stderr
-from doorstep_simulator.up import run_doorbell, run_up
+from doorstep_simulator.up import UP_SCENE, run_doorbell, run_up
 from doorstep_simulator.words import print_report
 
 app: Final = typer.Typer(
@@ -34,6 +34,13 @@ app: Final = typer.Typer(
 
 FolderOption = Annotated[
     Path | None, typer.Option("--folder", help="Where everything lives; .demo by default.")
+]
+SceneOption = Annotated[
+    str,
+    typer.Option("--scene", help="The rendered scene.", metavar="SEED[:SECONDS[:WIDTH]]"),
+]
+SpeedOption = Annotated[
+    float, typer.Option("--speed", help="Pace of the doorbell's clock.", min=0.1, max=50)
 ]
 INTERRUPTED: Final = 130
 
@@ -48,9 +55,7 @@ def demo(
         float | None,
         typer.Option("--speed", help="Pace; by the length by default.", min=0.1, max=50),
     ] = None,
-    seconds: Annotated[
-        float, typer.Option("--seconds", help="Length of the rendered scene.", min=5)
-    ] = 40.0,
+    scene_text: SceneOption = str(DEFAULT_SEED),
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep everything it wrote, in .demo/demo.")
     ] = False,
@@ -60,7 +65,7 @@ def demo(
 ) -> None:
     """Show a film to a doorbell, ring once, and open what arrives with curl and age."""
     home = folder or default_folder()
-    film = Film(length_s=seconds) if video is None else read_film(video)
+    film = parse_film(f"scene:{scene_text}") if video is None else read_film(video)
     report = home / "report.html"
     tell = Telling()
     wishes = Wishes(home / "demo", report, film, speed=speed, keeps_files=keep)
@@ -76,9 +81,15 @@ def demo(
 
 
 @app.command()
-def up(*, folder: FolderOption = None) -> None:
+def up(
+    *,
+    scene_text: SceneOption = UP_SCENE,
+    speed: SpeedOption = 1.0,
+    folder: FolderOption = None,
+) -> None:
     """Run the whole service and one doorbell, with a panel, until Ctrl-C."""
-    run_up(folder or default_folder(), Telling())
+    film = parse_film(f"scene:{scene_text}")
+    run_up(folder or default_folder(), film, speed, Telling())
 
 
 @app.command()
@@ -108,7 +119,7 @@ def doorbell(
     source: Annotated[
         str, typer.Option("--source", help="scene:SEED or video:FILE.")
     ] = f"scene:{DEFAULT_SEED}",
-    speed: Annotated[float, typer.Option("--speed", help="Pace.", min=0.1, max=50)] = 1.0,
+    speed: SpeedOption = 1.0,
 ) -> None:
     """Run one doorbell on simulated pins, with a panel, at the service it belongs to."""
     text = sys.stdin.readline() if claim == "-" else claim

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from operator import methodcaller
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -124,11 +125,11 @@ def _obey_lines(doorbell: Doorbell, tell: Telling) -> None:
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Doorbell], object]]] = {
-    "press": Doorbell.press,
-    "network off": Doorbell.cut_network,
-    "network on": Doorbell.mend_network,
-    "power off": Doorbell.cut_power,
-    "power on": Doorbell.power_on,
+    "press": methodcaller("press"),
+    "network off": methodcaller("cut_network"),
+    "network on": methodcaller("mend_network"),
+    "power off": methodcaller("cut_power"),
+    "power on": methodcaller("power_on"),
 }
 
 

@@ -25,9 +25,9 @@ from doorstep_simulator.tools import find_program
 from doorstep_simulator.words import narrated
 
 PROGRAMS: Final = ("mosquitto", "weed", "doorstep-cloud", "curl", "age")
-# The scripted part has one visitor in a hurry: at the bell when the camera has its
-# pre-roll, and gone soon. After that somebody comes now and then.
-FILM: Final = Film(length_s=18.0)
+# Seed and length. The scripted part has one visitor in a hurry: at the bell when the camera
+# has its pre-roll, and gone soon. After that somebody comes now and then.
+UP_SCENE: Final = "7:18"
 _RING_AFTER_S: Final = 7.0
 _START_S: Final = 30.0
 _FIRST_CLIP_S: Final = 120.0
@@ -37,8 +37,14 @@ class NotReadyError(TryLaterError):
     """The stack runs, but nothing comes through."""
 
 
-def run_up(folder: Path, tell: Telling) -> None:
+def run_up(folder: Path, film: Film, speed: float, tell: Telling) -> None:
     """Run stack and doorbell until they are told to end; an earlier run is taken up again.
+
+    Args:
+        folder: Everything is kept there.
+        film: What happens before the doorbell's camera.
+        speed: The pace of the doorbell's clock.
+        tell: Told what goes on.
 
     Raises:
         DoorstepError: Something is missing, or does not start.
@@ -48,7 +54,7 @@ def run_up(folder: Path, tell: Telling) -> None:
     in_use = f"{ENV_LINE}        (to use that one; Ctrl-C ends it, where it runs)"
     with hold(folder, folder / "up.lock", do=in_use), Stack(folder, tell=tell) as stack:
         owner = settle(stack, tell)
-        doorbell = Doorbell(_wiring(stack))
+        doorbell = Doorbell(_wiring(stack, film, speed))
         with _switched_on(doorbell, tell):
             with narrated(doorbell, tell):
                 _become_ready(doorbell, owner)
@@ -119,13 +125,14 @@ def _tell_ready(stack: Stack, tell: Telling) -> None:
         tell.plain(f"  {line}", "bold")
 
 
-def _wiring(stack: Stack) -> Wiring:
+def _wiring(stack: Stack, film: Film, speed: float) -> Wiring:
     return Wiring(
         state=stack.folder / DOORBELL_FOLDER,
         broker_host="127.0.0.1",
         broker_port=stack.ports.broker,
-        film=FILM,
+        film=film,
         log=stack.log("doorbell"),
+        speed=speed,
     )
 
 
