@@ -20,8 +20,8 @@ from doorstep_shared.errors import DoorstepError
 
 stdout = Console()
 stderr = Console(stderr=True, highlight=False)
-
-TABLE_WIDTH = 1000
+# Wide enough for any table: an id that was shortened could not be copied.
+tables = Console(width=1000)
 
 STATE_WORDS = {"announced": "on its way", "stored": "stored"}
 
@@ -58,8 +58,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # Never shortened, so that an id can be copied: a narrow terminal wraps the line.
-    stdout.print(table, width=TABLE_WIDTH, soft_wrap=True)
+    tables.print(table, soft_wrap=True)
 
 
 def local_time(at: datetime) -> str:

@@ -6,7 +6,6 @@ reads. What a run left behind is taken up again: certificates, clips, ports.
 
 import json
 import secrets
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from doorstep_shared.errors import RefusedError
+from doorstep_cloud.app.admin import ask_running
+from doorstep_cloud.app.state import ADMIN_SOCKET
+from doorstep_shared.errors import DoorstepError, RefusedError
 from doorstep_simulator.broker import BrokerFiles, broker_program
 from doorstep_simulator.object_store import (
     ACCESS_KEY,
@@ -123,18 +124,9 @@ class Stack:
         self._running.close()
 
     def invite(self) -> str:
-        """Return a new invitation, from the operator's own command."""
-        command = [str(find_program("doorstep-cloud")), "invite", "--json"]
-        done = subprocess.run(  # our own command
-            command,
-            env=dict(self._cloud_environment()),
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ProcessFailedError(f"no invitation was made: {done.stderr.decode().strip()}")
-        return str(json.loads(done.stdout)["invite"])
+        """Return a new invitation, asked of the service as its operator would."""
+        answer = ask_running(self.cloud_folder / ADMIN_SOCKET, "POST", "/invites")
+        return str(answer["invite"])
 
     def _start(self) -> None:
         self._make_folders()
@@ -165,8 +157,19 @@ class Stack:
             sync_every_put(self.ports.store, self.log("object-store"))
         with self._told("service ready"):
             self.cloud = self._keep(self._cloud("all", "cloud"))
-            self.cloud.wait_until(lambda: _answers(f"{self.ports.api_url}/readyz"), READY_S)
+            self.cloud.wait_until(self._is_service_ready, READY_S)
         self._write_facts()
+
+    def _is_service_ready(self) -> bool:
+        """Return whether the service of this very folder is well.
+
+        Its own socket is asked: on the port, another stack's service might answer.
+        """
+        try:
+            found = ask_running(self.cloud_folder / ADMIN_SOCKET, "GET", "/check")
+        except DoorstepError:
+            return False
+        return bool(found["is_ready"])
 
     def _keep(self, program: Program) -> Supervised:
         """Return ``program`` running; stopped, last started first, when the stack ends."""
