@@ -30,7 +30,6 @@ from doorstep_simulator.object_store import (
 )
 from doorstep_simulator.processes import (
     LOGS,
-    ProcessFailedError,
     Program,
     Supervised,
     free_ports,
