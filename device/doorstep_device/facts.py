@@ -27,7 +27,6 @@ def configure_facts(*, as_json: bool) -> None:
             renderer,
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
-        cache_logger_on_first_use=True,
     )
 
 

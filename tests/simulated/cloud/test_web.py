@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from doorstep_cloud.access.attempts import MAX_PER_WINDOW
 from doorstep_cloud.store.errors import ConflictError, DatabaseUnavailableError, TooOftenError
@@ -233,21 +234,17 @@ def test_strangers_do_not_make_the_service_ask_its_parts_again_and_again() -> No
     assert asked == [1]
 
 
-def test_the_log_names_routes_and_never_ids_or_codes(
-    home: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_log_names_routes_and_never_ids_or_codes(home: Stage) -> None:
     session = home.session(OWNER)
     code = session["Authorization"].removeprefix("Bearer ")
-    capsys.readouterr()
-    home.client.get("/v1/claims/AAAAAAAAAAAAAAAAAAAAAA", headers=session)
-    home.client.get("/v1/statements?after=3", headers=session)
-    home.client.get("/secret-path-of-a-visitor", headers=session)
-    said = capsys.readouterr()
-    log = said.out + said.err
-    assert log.count("request_answered") == 3
-    assert "/v1/claims/{claim_id}" in log
+    with capture_logs() as facts:
+        home.client.get("/v1/claims/AAAAAAAAAAAAAAAAAAAAAA", headers=session)
+        home.client.get("/v1/statements?after=3", headers=session)
+        home.client.get("/secret-path-of-a-visitor", headers=session)
+    assert [fact["event"] for fact in facts] == ["request_answered"] * 3
+    assert facts[0]["route"] == "/v1/claims/{claim_id}"
     for secret in (code, "AAAAAAAA", "after=3", "secret-path", "testclient", "127.0.0.1"):
-        assert secret not in log
+        assert secret not in str(facts)
 
 
 def test_the_description_says_what_each_operation_does(service: Stage) -> None:
