@@ -55,7 +55,7 @@ def hold(folder: Path, lock: Path, do: str) -> Iterator[None]:
 
 def end_leftovers(folder: Path) -> None:
     """End what a run that was killed left running in ``folder``; only its holder may."""
-    left = _processes_of(folder)
+    left = processes_of(folder)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:
             with suppress(ProcessLookupError):
@@ -65,7 +65,7 @@ def end_leftovers(folder: Path) -> None:
             time.sleep(0.05)
 
 
-def _processes_of(folder: Path) -> list[int]:
+def processes_of(folder: Path) -> list[int]:
     """Return the processes that carry the mark of ``folder``; none without /proc."""
     mark = f"{RUN_MARK}={folder / LOGS}\0".encode()
     found = []

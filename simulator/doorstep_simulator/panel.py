@@ -168,6 +168,8 @@ class Panel(App[None]):
         self._api = api
         self._read_clips = read_clips
         self._clips: Sequence[ClipItem] = ()
+        # Held here: the last look may come when the screen has already gone.
+        self._places = {name: Static(id=name) for name in ("signs", "events", "clips", "trouble")}
 
     def run_until_signal(self) -> None:
         """Run until the person quits, or the process is told to end."""
@@ -184,11 +186,11 @@ class Panel(App[None]):
         yield Header()
         with Horizontal(id="top"):
             yield Button("( ● )\n\nPRESS", id="bell", variant="primary")
-            yield Static(id="signs")
+            yield self._places["signs"]
         with Horizontal(id="lists"):
-            yield Static(id="events")
-            yield Static(id="clips")
-        yield Static(id="trouble")
+            yield self._places["events"]
+            yield self._places["clips"]
+        yield self._places["trouble"]
         yield Static(
             "In another terminal:\n" + "\n".join(f"  {line}" for line in LINES),
             id="type",
@@ -248,7 +250,7 @@ class Panel(App[None]):
         return [f"{clip[:13]}…  {state}" for clip, state in newest]
 
     def _set(self, name: str, content: Text) -> None:
-        self.query_one(f"#{name}", Static).update(content)
+        self._places[name].update(content)
 
 
 def _newest(door: Door) -> list[SeenEvent]:

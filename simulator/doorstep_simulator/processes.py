@@ -199,6 +199,32 @@ def is_free(port: int) -> bool:
     return True
 
 
+def claim_port(port: int) -> socket.socket | None:
+    """Return a claim on a port that will be listened on later, for as long as it is open.
+
+    Only those who ask for it here know of a claim. It is a name that the kernel forgets
+    with the process, however that ends.
+
+    Returns:
+        None if another process has claimed the port.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0doorstep-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+def is_unclaimed(port: int) -> bool:
+    """Return whether nothing listens on loopback ``port`` or has claimed it."""
+    if not is_free(port) or (claim := claim_port(port)) is None:
+        return False
+    claim.close()
+    return True
+
+
 def is_listening(port: int) -> bool:
     """Return whether something accepts connections on loopback ``port``."""
     with socket.socket() as probe:

@@ -32,9 +32,11 @@ from doorstep_simulator.processes import (
     LOGS,
     Program,
     Supervised,
+    claim_port,
     free_ports,
     is_free,
     is_listening,
+    is_unclaimed,
     run_to_end,
 )
 from doorstep_simulator.tools import find_program
@@ -58,7 +60,7 @@ class Ports:
         """Return free ports; the API on ``api``, else 8080 or the next free one."""
         broker, *store = free_ports(6)
         return cls(
-            api=api or next(port for port in range(API_PORT, 65_535) if is_free(port)),
+            api=api or next(port for port in range(API_PORT, 65_535) if is_unclaimed(port)),
             broker=broker,
             store=StorePorts(*store),
         )
@@ -94,9 +96,9 @@ class Stack:
 
     def __init__(self, folder: Path, *, ports: Ports | None = None, tell: Tell = print) -> None:
         self.folder = folder
-        self.ports = ports or Ports.of_last_run(folder) or Ports.draw()
         self._tell = tell
         self._running = ExitStack()
+        self.ports = self._claimed(ports or Ports.of_last_run(folder))
 
     @property
     def cloud_folder(self) -> Path:
@@ -180,6 +182,17 @@ class Stack:
 
         self._running.callback(stop)
         return process
+
+    def _claimed(self, wanted: Ports | None) -> Ports:
+        """Return ``wanted``, or others, the API's claimed until the stack ends.
+
+        It is listened on seconds from now: a stack that starts meanwhile takes another.
+        """
+        ports = wanted or Ports.draw()
+        while (claim := claim_port(ports.api)) is None:
+            ports = Ports.draw()
+        self._running.callback(claim.close)
+        return ports
 
     def _make_folders(self) -> None:
         for folder in (self.folder, self.folder / LOGS, self.cloud_folder):
