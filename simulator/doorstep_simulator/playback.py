@@ -98,7 +98,7 @@ def read_film(path: Path) -> Film:
         return Film(path.absolute(), length_s=count / file.fps)
 
 
-def open_camera(film: Film, clock: Clock, showing: Showing, over: Callable[[], None]) -> Camera:
+def open_camera(film: Film, clock: Clock, showing: Showing, over: Callable[[], object]) -> Camera:
     """Return the camera that films ``film``; ``over`` is called, in its thread, at the end.
 
     The end is that of the scripted part or of the video; the camera goes on after it.
@@ -162,7 +162,7 @@ class ScoredCamera(Camera):
 class _FilmedScene(SceneCamera):
     """A scene that tells when its scripted part is over; its street goes on."""
 
-    def __init__(self, scene: Scene, clock: Clock, over: Callable[[], None]) -> None:
+    def __init__(self, scene: Scene, clock: Clock, over: Callable[[], object]) -> None:
         super().__init__(scene, clock)
         self._source = _ToldScene(self._source, scene.duration_s, over)
 
@@ -171,7 +171,7 @@ class _FilmedVideo(VideoCamera):
     """A video that tells when it is over; its last picture stays."""
 
     def __init__(
-        self, path: Path, clock: Clock, showing: Showing, over: Callable[[], None]
+        self, path: Path, clock: Clock, showing: Showing, over: Callable[[], object]
     ) -> None:
         super().__init__(path, clock, hold_first_s=showing.hold_first_s)
         self._source = _ToldVideo(self._source, showing, over)
@@ -180,7 +180,9 @@ class _FilmedVideo(VideoCamera):
 class _ToldScene:
     """A scene's pictures; says when the scripted ones are over."""
 
-    def __init__(self, pictures: PictureSource, length_s: float, over: Callable[[], None]) -> None:
+    def __init__(
+        self, pictures: PictureSource, length_s: float, over: Callable[[], object]
+    ) -> None:
         self._inner = pictures
         self._over_us = round(length_s * 1e6)
         self._over = over
@@ -203,7 +205,9 @@ class _ToldScene:
 class _ToldVideo:
     """A video's pictures, as many as are wanted; says when they are over."""
 
-    def __init__(self, pictures: PictureSource, showing: Showing, over: Callable[[], None]) -> None:
+    def __init__(
+        self, pictures: PictureSource, showing: Showing, over: Callable[[], object]
+    ) -> None:
         self._inner = pictures
         self._showing = showing
         self._over = over

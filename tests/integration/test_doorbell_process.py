@@ -1,0 +1,170 @@
+"""The doorbell as a process: commands in, facts out, and power that can be cut."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from doorstep_cloud.devices.authority import Authority, to_pem
+from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.enrolment import Answer, enrol
+from doorstep_shared.claim import Claim, fingerprint
+from doorstep_shared.ids import parse_device_id
+from doorstep_simulator.doorbell import Doorbell, Wiring
+from doorstep_simulator.facts import Fact
+from doorstep_simulator.playback import Film
+from tests.people import first_head, random_from
+
+PATIENCE_S = 30
+NOBODY = 1  # no broker listens there: none is needed to ring onto the card
+FILM = Film(seed=3, length_s=60, width_px=320)
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card of a doorbell that is enrolled and listed nowhere yet."""
+    now = datetime.now(UTC)
+    service = Authority.create(now)
+    receipts = ed25519.Ed25519PrivateKey.generate()
+
+    def answer(_url: str, fields: dict[str, str]) -> Answer:
+        key = x509.load_pem_x509_csr(fields["csr"].encode()).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        device = parse_device_id(fields["device"])
+        return Answer(
+            certificate=to_pem(service.issue_device(key, device, now)),
+            ca_certificate=to_pem(service.certificate),
+            receipt_certificate=to_pem(service.issue_receipt(receipts.public_key(), now)),
+            broker_host="127.0.0.1",
+            broker_port=NOBODY,
+        )
+
+    claim = Claim.draw(
+        random_from("process"),
+        ca_sha256=fingerprint(service.certificate.public_bytes(Encoding.DER)),
+        root=first_head().root,
+        url="http://127.0.0.1:1",
+    )
+    folder = tmp_path_factory.mktemp("home") / "card"
+    folder.mkdir(mode=0o700)
+    enrol(FolderDisk(folder), str(claim), answer, random_from("doorbell process"))
+    return folder
+
+
+@pytest.fixture
+def bell(card: Path, tmp_path: Path) -> Iterator[Doorbell]:
+    """The doorbell, on."""
+    bell = Doorbell(Wiring(card, "127.0.0.1", NOBODY, FILM, tmp_path / "logs" / "doorbell.log"))
+    try:
+        bell.power_on()
+        told(bell, "frame_scored")
+        yield bell
+    finally:
+        bell.stop()
+
+
+def told(bell: Doorbell, event: str, **details: str) -> Fact:
+    """Return the first such fact, waited for."""
+    bell.facts.wait_until(lambda: bell.facts.first(event, **details) is not None, PATIENCE_S)
+    fact = bell.facts.first(event, **details)
+    assert fact is not None, f"{event} was not told: {bell.wiring.log.read_text()}"
+    return fact
+
+
+def test_a_press_with_a_bouncing_contact_is_one_ring_on_the_card(bell: Doorbell) -> None:
+    pressed = bell.press()
+    stored = told(bell, "event_stored", kind="ring")
+    assert 0 < stored.arrived_s - pressed.arrived_s < 5
+    # The answer to a later command comes after everything the press can have made.
+    bell.cut_network()
+    told(bell, "network", state="off")
+    assert len(bell.facts.all("ring_pressed")) == 1
+
+
+def test_the_network_is_cut_and_mended_on_command(bell: Doorbell) -> None:
+    bell.cut_network()
+    told(bell, "network", state="off")
+    assert (bell.is_offline, bell.door.is_cut) == (True, True)
+    bell.mend_network()
+    told(bell, "network", state="on")
+    assert (bell.is_offline, bell.door.is_cut) == (False, False)
+
+
+def test_stop_ends_it_in_order(bell: Doorbell) -> None:
+    bell.stop()
+    assert bell.facts.first("agent_stopped") is not None
+    assert not bell.is_on
+    bell.stop()
+
+
+def test_a_power_cut_ends_it_at_once_and_its_card_keeps_the_ring(bell: Doorbell) -> None:
+    bell.press()
+    ring = told(bell, "event_stored", kind="ring").text("event_id")
+    bell.cut_network()
+    bell.cut_power()
+    assert not bell.is_on
+    assert bell.facts.first("agent_stopped") is None
+    assert ring.encode() in b"".join(
+        log.read_bytes() for log in (bell.wiring.state / "outbox").glob("events-*")
+    )
+    bell.power_on()
+    bell.facts.wait_until(lambda: len(bell.facts.all("agent_started")) == 2, PATIENCE_S)
+    # The cable is as it was before the cut.
+    told(bell, "network", state="off")
+    assert bell.door.is_cut
+
+
+def test_a_doorbell_that_dies_unasked_is_started_again(bell: Doorbell) -> None:
+    assert bell._process is not None
+    bell._process.send_signal(signal.SIGKILL)
+    assert told(bell, "doorbell_stopped").number("code") == -signal.SIGKILL
+    bell.facts.wait_until(lambda: len(bell.facts.all("agent_started")) == 2, PATIENCE_S)
+    assert len(bell.facts.all("agent_started")) == 2
+    assert bell.is_on
+
+
+def test_its_log_keeps_facts_but_no_scores(bell: Doorbell) -> None:
+    bell.stop()
+    log = bell.wiring.log.read_text()
+    assert "agent_started" in log
+    assert "frame_scored" not in log
+
+
+def test_without_a_card_it_says_what_to_do(tmp_path: Path) -> None:
+    wiring = Wiring(tmp_path / "none", "127.0.0.1", NOBODY, FILM, tmp_path / "log")
+    done = subprocess.run(
+        wiring.command(is_offline=False),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("doorbell: this doorbell belongs to nobody yet.")
+
+
+def test_the_end_of_its_parent_is_its_end(card: Path, tmp_path: Path) -> None:
+    wiring = Wiring(card, "127.0.0.1", NOBODY, FILM, tmp_path / "log")
+    process = subprocess.Popen(
+        wiring.command(is_offline=True),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=sys.stderr,
+    )
+    try:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
