@@ -38,6 +38,8 @@ class Program:
         environment: Added to a bare environment; secrets go here, not into arguments.
         log: Where its output goes.
         stop_s: How long it may take to end after SIGTERM.
+        most_bytes: It is ended and started again when it holds more memory than this;
+            None lets it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Program:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_s: float = 20.0
+    most_bytes: int | None = None
 
 
 class Supervised:
@@ -114,6 +117,8 @@ class Supervised:
             while self._process.poll() is None:
                 if self._stopping.wait(POLL_S):
                     return
+                if self._holds_too_much():
+                    self._process.kill()
             if time.monotonic() - started_at > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             if self._stopping.wait(pause_s):
@@ -121,6 +126,10 @@ class Supervised:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             self.restarts += 1
             self._process = self._spawn()
+
+    def _holds_too_much(self) -> bool:
+        most_bytes = self.program.most_bytes
+        return most_bytes is not None and resident_bytes(self.pid) > most_bytes
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return spawn(self.program)
@@ -152,6 +161,15 @@ def own_environment(log: Path) -> dict[str, str]:
     names = ("PATH", "HOME", "LANG", "TMPDIR")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {RUN_MARK: str(log.parent)}
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process holds; 0 if it has ended, or where /proc is missing."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def run_to_end(program: Program, timeout_s: float = 60) -> None:
