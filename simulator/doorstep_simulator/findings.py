@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from doorstep_client.clips import EventItem
+from doorstep_shared.errors import RefusedError
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_simulator.facts import FactLog
 from doorstep_simulator.film_strip import film_strip
@@ -22,6 +23,13 @@ from doorstep_simulator.way import Moments, press_of, steps_of
 THRESHOLD: Final = 0.5
 # The first picture is the key frame nearest to the pre-roll asked for; they are 1 s apart.
 _PRE_ROLL_SLACK_S: Final = 1.2
+
+# More events than a demo of three minutes can hold.
+_MOST: Final = 1_000
+
+
+class NoClipError(RefusedError):
+    """An event has no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +59,19 @@ def gather(
     """Return the material, every clip fetched, checked and opened as its owner.
 
     Raises:
+        NoClipError: Something happened and was not recorded.
         DoorstepError: A clip cannot be had, or is not what the doorbell signed.
     """
-    items = sorted(owner.clips(), key=lambda item: (item.started_at, item.part))
+    items = sorted(owner.clips(_MOST), key=lambda item: (item.started_at, item.part))
     opened = [owner.open_clip(item.id) for item in items]
-    return Material(film, stack_ready_s, facts, heard, opened, owner.events())
+    events = owner.events(limit=_MOST)
+    if without := [event.kind.value for event in events if event.clip is None]:
+        raise NoClipError(
+            f"there is no clip of {len(without)} event(s) ({', '.join(without)})",
+            safe="The events themselves are stored.",
+            do="run the demo again        (KEEP=1 keeps the logs)",
+        )
+    return Material(film, stack_ready_s, facts, heard, opened, events)
 
 
 def check_ring_clip(material: Material, video: bytes) -> None:

@@ -141,6 +141,8 @@ class Show:
             _DELIVERY_S,
             "not every clip was acknowledged by the service",
         )
+        if "refused" in self.door.clips.values():
+            raise self._failed("the service refused a clip")
 
     def _wait(self, is_there: Callable[[], bool], timeout_s: float, missing: str) -> None:
         self.doorbell.facts.wait_until(lambda: is_there() or self._has_stopped, timeout_s)

@@ -101,13 +101,25 @@ def _become_ready(doorbell: Doorbell, owner: Owner) -> None:
     facts = doorbell.facts
     if not facts.wait_until(lambda: doorbell.door.is_connected, _START_S):
         raise _not_ready(doorbell, "the doorbell does not reach its broker")
-    if any(clip.kind is ClipKind.RING and clip.state == "stored" for clip in owner.clips()):
+    if _has_ring_clip(owner):
         return
     if not facts.wait_until(lambda: doorbell.filmed_s >= _RING_AFTER_S, _START_S):
         raise _not_ready(doorbell, "the doorbell's camera shows nothing")
     doorbell.press()
-    if not facts.wait_until(lambda: "stored" in doorbell.door.clips.values(), _FIRST_CLIP_S):
+    stored_before = 0
+
+    def is_ring_stored() -> bool:
+        nonlocal stored_before
+        stored = list(doorbell.door.clips.values()).count("stored")
+        is_asked_already, stored_before = stored == stored_before, stored
+        return not is_asked_already and _has_ring_clip(owner)
+
+    if not facts.wait_until(is_ring_stored, _FIRST_CLIP_S):
         raise _not_ready(doorbell, "the first ring's clip is not stored")
+
+
+def _has_ring_clip(owner: Owner) -> bool:
+    return any(clip.kind is ClipKind.RING and clip.state == "stored" for clip in owner.clips())
 
 
 def _not_ready(doorbell: Doorbell, fact: str) -> NotReadyError:

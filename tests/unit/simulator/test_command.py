@@ -1,0 +1,59 @@
+"""The command's own words: what it prints where, and how it says no."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
+
+
+def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(SIMULATOR), *words], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_every_command_of_the_documentation_is_there() -> None:
+    told = typed("--help").stdout
+    for command in ("demo", "up", "env", "doorbell", "scene", "pictures"):
+        assert re.search(rf"\b{command}\b", told)
+
+
+def test_a_scene_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        files = ("--out", str(tmp_path / f"{name}.mp4"), "--truth", str(tmp_path / f"{name}.csv"))
+        done = typed("scene", "--seed", "5", "--seconds", "1", *files)
+        assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        frames = video.streams.video[0].frames
+    rows = list(csv.reader((tmp_path / "a.csv").read_text().splitlines()))
+    assert rows[0] == ["frame", "moving"]
+    assert len(rows) - 1 == frames == 15
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("demo", "--speed", "fast"), 2),
+        (("demo", "--scene", "nobody"), 1),
+        (("dance",), 2),
+        (("scene",), 2),
+        (("doorbell", "/nowhere/at/all", "--source", "nothing"), 1),
+    ],
+)
+def test_usage_is_two_and_a_refusal_is_one(words: tuple[str, ...], code: int) -> None:
+    done = typed(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+
+
+def test_without_a_stack_env_prints_nothing_a_shell_would_take(tmp_path: Path) -> None:
+    done = typed("env", "--folder", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0].startswith("doorstep-sim: no stack was started")
+    assert done.stderr.splitlines()[-1].startswith("Do: make up")
