@@ -54,7 +54,7 @@ class Supervised:
     """One program, running; started again whenever it dies unasked.
 
     Attributes:
-        program: What runs.
+        program: What runs; another one takes its place at the next start.
         restarts: How often it was started again.
     """
 

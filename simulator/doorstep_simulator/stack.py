@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -157,9 +157,23 @@ class Stack:
             self.store.wait_until(lambda: _answers(f"{self.ports.store.endpoint}/healthz"), READY_S)
             sync_every_put(self.ports.store, self.log("object-store"))
         with self._told("service ready"):
-            self.cloud = self._keep(self._cloud("all", "cloud"))
-            self.cloud.wait_until(self._is_service_ready, READY_S)
+            self._start_service()
         self._write_facts()
+
+    def _start_service(self) -> None:
+        """Start the service; on another port where somebody else was quicker to listen."""
+        self.cloud = self._keep(self._cloud("all", "cloud"))
+        while not self._is_service_ready():
+            self.cloud.wait_until(
+                lambda: self._is_service_ready() or self._has_lost_its_port(), READY_S
+            )
+            if self._has_lost_its_port():
+                self.ports = self._claimed(replace(self.ports, api=Ports.draw().api))
+                self.cloud.program = self._cloud("all", "cloud")
+
+    def _has_lost_its_port(self) -> bool:
+        """Return whether the service is down and another program listens in its place."""
+        return not self.cloud.is_running and is_listening(self.ports.api)
 
     def _is_service_ready(self) -> bool:
         """Return whether the service of this very folder is well.
@@ -190,7 +204,7 @@ class Stack:
         """
         ports = wanted or Ports.draw()
         while (claim := claim_port(ports.api)) is None:
-            ports = Ports.draw()
+            ports = replace(ports, api=Ports.draw().api)
         self._running.callback(claim.close)
         return ports
 
