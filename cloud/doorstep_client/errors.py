@@ -19,6 +19,10 @@ class ConflictError(RefusedError):
     """Somebody else changed the household first."""
 
 
+class WithheldError(RefusedError):
+    """The service keeps back what it has taken."""
+
+
 class NoHouseholdError(RefusedError):
     """This computer belongs to no household yet."""
 

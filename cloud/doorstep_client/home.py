@@ -14,7 +14,7 @@ from typing import Final
 
 from doorstep_client.errors import DamagedHomeError, NoHouseholdError
 from doorstep_shared.age_keys import Identity
-from doorstep_shared.errors import DoorstepError
+from doorstep_shared.errors import BadMessageError, DoorstepError
 from doorstep_shared.ids import HouseholdId, MemberId, Random
 from doorstep_shared.signing import Signed, SigningKey, decode_signed
 from doorstep_shared.statements import Head, Statement, accept_next, accept_root
@@ -233,6 +233,8 @@ def verify_chain(chain: Sequence[Signed], root: bytes) -> tuple[Head, tuple[Stat
     Raises:
         BrokenChainError, WrongSignatureError, BadMessageError: It does not hold.
     """
+    if not chain:
+        raise BadMessageError("the service shows no beginning of your household's history")
     head = accept_root(chain[0], root)
     statements = [head.statement]
     for signed in chain[1:]:

@@ -6,13 +6,13 @@ the root kept at home. What it changes, it signs here.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from doorstep_client.errors import ConflictError, SignedOutError
+from doorstep_client.errors import ConflictError, SignedOutError, WithheldError
 from doorstep_client.home import Founding, Home, ServiceAccount, verify_chain
 from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
@@ -21,7 +21,7 @@ from doorstep_shared.encoding import from_base64url, to_base64url
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import Random, draw_household_id, draw_member_id, parse_device_id
 from doorstep_shared.keyring import open_keyring, seal_keyrings
-from doorstep_shared.signing import Kind, Signed, decode_signed, sign
+from doorstep_shared.signing import Json, Kind, Signed, decode_signed, sign
 from doorstep_shared.statements import (
     MAX_EPOCH_MS,
     Device,
@@ -125,8 +125,8 @@ class Household:
     def sign_in(self) -> None:
         """Sign the service's challenge with this person's key and keep the session."""
         key = self.home.keys().sign
-        nonce = self._service.post("/v1/sign-in/challenge", {})["server_nonce"]
-        body = {
+        nonce = _text(self._service.post("/v1/sign-in/challenge", {}), "server_nonce")
+        body: dict[str, Json] = {
             "aud": self.account.url,
             "client": to_base64url(key.public.key_id),
             "server_nonce": nonce,
@@ -134,8 +134,8 @@ class Household:
         }
         signed = sign(Kind.SIGN_IN, body, key)
         answer = self._service.post("/v1/sessions", {"signed": signed.model_dump(mode="json")})
-        self.home.save_session(answer["token"])
-        self._service.token = answer["token"]
+        self._service.token = _text(answer, "token")
+        self.home.save_session(self._service.token)
 
     def chain(self) -> Chain:
         """Return the household's chain up to the service's newest statement.
@@ -144,23 +144,22 @@ class Household:
             ForkedChainError, BrokenChainError, WrongSignatureError: The
                 service shows another history than the one kept here.
         """
-        known = list(self.home.chain())
-        news = list(self._statements_after(len(known)))
-        head, statements = verify_chain([*known, *news], bytes.fromhex(self.account.root))
-        if news:
-            self.home.save_chain([*known, *news])
+        kept = self.home.chain()
+        chain, root = list(kept), bytes.fromhex(self.account.root)
+        while page := self._statements_after(len(chain)):
+            chain += page
+            # Before asking on: a history without end would be one that nobody signed.
+            verify_chain(chain, root)
+        head, statements = verify_chain(chain, root)
+        if len(chain) > len(kept):
+            self.home.save_chain(chain)
         return Chain(head, statements)
 
-    def _statements_after(self, count: int) -> Iterator[Signed]:
-        """Yield the service's statements from place ``count`` on; it sends some at a time."""
-        while True:
-            after = count - 1 if count else None
-            answer = self.ask(partial(Service.get, path="/v1/statements", after=after))
-            page = [_signed(item) for item in _items(answer, "statements")]
-            if not page:
-                return
-            yield from page
-            count += len(page)
+    def _statements_after(self, count: int) -> list[Signed]:
+        """Return the service's statements from place ``count`` on; it sends some at a time."""
+        after = count - 1 if count else None
+        answer = self.ask(partial(Service.get, path="/v1/statements", after=after))
+        return [_signed(item) for item in _items(answer, "statements")]
 
     def epochs(self) -> dict[int, Identity]:
         """Return the household's epoch keys, each checked against the chain.
@@ -178,10 +177,10 @@ class Household:
         )
         claim_id = to_base64url(blank.claim_id)
         answer = self.ask(lambda service: service.post("/v1/claims", {"claim_id": claim_id}))
-        try:
-            claim = replace(blank, ca_sha256=from_base64url(answer["ca_sha256"]))
-        except (KeyError, TypeError) as error:
-            raise BadMessageError("the service's answer names no CA") from error
+        ca_sha256 = from_base64url(_text(answer, "ca_sha256"))
+        if len(ca_sha256) != len(blank.ca_sha256):
+            raise BadMessageError("the service's answer names no CA")
+        claim = replace(blank, ca_sha256=ca_sha256)
         self.home.save_claim(claim_id, str(claim))
         return claim
 
@@ -235,6 +234,7 @@ class Household:
 
         Raises:
             ConflictError: Others kept changing the household meanwhile.
+            WithheldError: The service took the change, and does not show it.
         """
         for attempt in range(ATTEMPTS):
             chain = self.chain()
@@ -243,10 +243,19 @@ class Household:
                 return chain.head
             try:
                 self._append(chain, edited)
+                break
             except ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
-        return self.chain().head
+        head = self.chain().head
+        if edit(head.statement) != head.statement:
+            # Not signed again: two statements for one place would be a fork of our making.
+            raise WithheldError(
+                "the service took this change of your household, and does not show it",
+                safe="Nobody follows a change that is not shown.",
+                do="doorstep status        (shows how far the history goes)",
+            )
+        return head
 
     def _append(self, chain: Chain, edited: Statement) -> None:
         successor = edited.model_copy(
@@ -289,6 +298,13 @@ def _draw_founding(home: Home, random: Random) -> Founding:
     founding = Founding(sign_statement(statement, keys.sign), epoch_key)
     home.save_founding(founding)
     return founding
+
+
+def _text(answer: object, name: str) -> str:
+    text = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(text, str):
+        raise BadMessageError(f"the service's answer holds no {name}")
+    return text
 
 
 def _signed(item: object) -> Signed:
