@@ -37,10 +37,8 @@ class Scope(StrEnum):
 
     EVENTS_READ = "events:read"
     CLIPS_READ = "clips:read"
-    CLIPS_DELETE = "clips:delete"
     KEYRING_READ = "keyring:read"
     DEVICES_WRITE = "devices:write"
-    SHARES_WRITE = "shares:write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,20 +72,20 @@ def events_of_clips(unit: Unit, clips: Sequence[ClipId]) -> Mapping[ClipId, list
 
 
 def list_events(unit: Unit, household: HouseholdId, query: ListQuery) -> Page[EventItem]:
-    """Return one page of a household's events, the latest received first."""
+    """Return one page of a household's events, the latest first by the doorbells' clocks."""
     conditions = query.conditions(
-        kind=EventRow.kind, device=EventRow.device, at=EventRow.received_at_ms, id_=EventRow.id
+        kind=EventRow.kind, device=EventRow.device, at=EventRow.at_ms, id_=EventRow.id
     )
     statement = (
         select(EventRow)
         .where(EventRow.household == household, *conditions)
-        .order_by(EventRow.received_at_ms.desc(), EventRow.id.desc())
+        .order_by(EventRow.at_ms.desc(), EventRow.id.desc())
         .limit(query.limit + 1)
     )
     rows = unit.main.scalars(statement).all()
     shown = rows[: query.limit]
     last = shown[-1] if len(rows) > query.limit else None
-    place = None if last is None else Place(last.received_at_ms, last.id)
+    place = None if last is None else Place(last.at_ms, last.id)
     return Page(_items(unit, shown), place)
 
 

@@ -15,7 +15,7 @@ class EventRow(MainBase):
 
     Attributes:
         at_ms: When it happened, by the doorbell's clock.
-        received_at_ms: When the service took it, by the service's clock; what lists are sorted by.
+        received_at_ms: When the service took it, by the service's clock; what listeners resume by.
     """
 
     __tablename__ = "event"
@@ -23,6 +23,7 @@ class EventRow(MainBase):
         CheckConstraint("kind in ('ring', 'motion')", name="kind_known"),
         CheckConstraint("alert in ('now', 'digest', 'none')", name="alert_known"),
         # Newest first, of one household, with the id to break ties: the order of every list.
+        Index(None, "household", "at_ms", "id"),
         Index(None, "household", "received_at_ms", "id"),
     )
 

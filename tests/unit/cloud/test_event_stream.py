@@ -66,7 +66,7 @@ def ring(databases: Databases, hub: Hub) -> Callable[[int], EventItem]:
                 household,
                 FRONT.device.id,
                 ClipKind.RING,
-                make_event(NOW_MS, seed),
+                make_event(NOW_MS + seed, seed),
                 now=NOW_MS + seed,
             )
             unit.commit()

@@ -101,9 +101,10 @@ def test_two_doorbells_may_draw_the_same_id(unit: Unit) -> None:
 
 def test_events_are_listed_page_by_page_newest_first(unit: Unit) -> None:
     # Three of one millisecond: the id breaks the tie.
-    events = [make_event(NOW_MS, seed) for seed in range(7)]
-    for number, event in enumerate(events):
-        record(unit, event, now=NOW_MS + number // 3)
+    events = [make_event(NOW_MS + seed // 3, seed) for seed in range(7)]
+    # They arrive the other way round, as after a night without network.
+    for event in reversed(events):
+        record(unit, event, now=NOW_MS + 1000)
     listed = []
     query = ListQuery(limit=2)
     while True:
@@ -117,9 +118,9 @@ def test_events_are_listed_page_by_page_newest_first(unit: Unit) -> None:
 
 
 def test_events_are_found_by_kind_doorbell_and_time(unit: Unit) -> None:
-    ring, motion = make_event(NOW_MS, 1), make_event(NOW_MS, 2)
-    record(unit, ring, now=NOW_MS)
-    record(unit, motion, now=NOW_MS + 1000, kind=ClipKind.MOTION)
+    ring, motion = make_event(NOW_MS, 1), make_event(NOW_MS + 1000, 2)
+    record(unit, motion, now=NOW_MS + 2000, kind=ClipKind.MOTION)
+    record(unit, ring, now=NOW_MS + 3000)
 
     def found(**asked: object) -> list[str]:
         query = ListQuery.model_validate(asked)

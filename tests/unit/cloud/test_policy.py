@@ -52,10 +52,8 @@ CONTENT: Final = {
 BY_SCOPE: Final = {
     Scope.EVENTS_READ: {Action.READ_EVENTS},
     Scope.CLIPS_READ: {Action.READ_CLIP_LIST, Action.READ_CLIP_OBJECT, Action.READ_MANIFEST},
-    Scope.CLIPS_DELETE: set(),
     Scope.KEYRING_READ: {Action.READ_KEYRING},
     Scope.DEVICES_WRITE: {Action.CREATE_CLAIM, Action.READ_CLAIM, Action.READ_DEVICES},
-    Scope.SHARES_WRITE: set(),
 }
 
 

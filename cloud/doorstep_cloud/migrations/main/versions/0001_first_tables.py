@@ -68,6 +68,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device", "id", name=op.f("pk_event")),
     )
     op.create_index(
+        op.f("ix_event_household_at_ms_id"), "event", ["household", "at_ms", "id"], unique=False
+    )
+    op.create_index(
         op.f("ix_event_household_received_at_ms_id"),
         "event",
         ["household", "received_at_ms", "id"],
