@@ -1,0 +1,224 @@
+"""The doorbell as a whole: what a visitor does, and what comes of it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from doorstep_device import agent as agent_module
+from doorstep_device.ports.disk import DiskFullError
+from doorstep_device.ports.panel import Light
+from doorstep_shared.manifest import ClipKind, Manifest
+from doorstep_shared.topics import Leaf
+from doorstep_shared.wire import CameraState, Health, decode_body
+from tests.far_end import until
+from tests.simulated_doorbell import MOVING, SimulatedDoorbell, running_doorbell
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that fail are started again at once."""
+    monkeypatch.setattr(agent_module, "RESTART_S", 0.001)
+
+
+@pytest.fixture
+async def bell() -> AsyncIterator[SimulatedDoorbell]:
+    """A doorbell that is on and belongs to a household."""
+    async with running_doorbell(SimulatedDoorbell()) as running:
+        await running.belong()
+        yield running
+
+
+def manifests(bell: SimulatedDoorbell) -> list[Manifest]:
+    """Return the manifests of the clips the service has heard of, oldest first."""
+    return [kept.manifest for kept in bell.service.clips.values()]
+
+
+async def recorded(bell: SimulatedDoorbell, count: int = 1) -> list[Manifest]:
+    """Return the manifests of that many clips, once the service has all of each."""
+    await until(lambda: len(bell.service.clips) >= count, f"{count} clips")
+    await until(lambda: all(map(bell.service.has_all_of, bell.service.clips)), "their bytes")
+    return manifests(bell)
+
+
+def cameras_told(bell: SimulatedDoorbell) -> list[CameraState]:
+    """Return what health said of the camera, without repetitions."""
+    told = [decode_body(Health, body).camera for body in bell.control.bodies(Leaf.HEALTH)]
+    return [now for before, now in zip([None, *told], told, strict=False) if now is not before]
+
+
+async def test_a_ring_is_one_event_and_one_clip_with_what_came_before(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(4)
+    await bell.press()
+    await bell.film(10)
+    (manifest,) = await recorded(bell)
+    assert (manifest.kind, list(manifest.events)) == (ClipKind.RING, bell.rings())
+    assert manifest.pre_roll_ms >= 2000
+    assert not manifest.truncated
+    assert bell.panel.lights == [Light.RECORDING, Light.OFF]
+    assert cameras_told(bell)[-1] is CameraState.WATCHING
+    assert CameraState.RECORDING in cameras_told(bell)
+
+
+async def test_motion_is_one_event_and_one_clip_until_after_it_ends(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    await bell.film(4, MOVING)
+    await bell.film(2)
+    await bell.film(2, MOVING)  # the same visitor, back within the post-roll
+    await bell.film(10)
+    (manifest,) = await recorded(bell)
+    assert manifest.kind is ClipKind.MOTION
+    assert list(manifest.events) == bell.motions()
+    assert len(bell.motions()) == 1
+
+
+async def test_motion_and_a_ring_are_one_clip_of_kind_ring(bell: SimulatedDoorbell) -> None:
+    await bell.film(3)
+    await bell.film(2, MOVING)
+    await bell.press()
+    await bell.film(10)
+    (manifest,) = await recorded(bell)
+    assert manifest.kind is ClipKind.RING
+    assert set(manifest.events) == {*bell.rings(), *bell.motions()}
+
+
+async def test_motion_within_a_later_rings_clip_is_an_event_of_its_own(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    await bell.film(2, MOVING)
+    await bell.film(10)
+    await recorded(bell)
+    await bell.press()
+    await bell.film(1)
+    await bell.film(2, MOVING)
+    await bell.film(10)
+    first, second = await recorded(bell, 2)
+    assert len(bell.motions()) == 2
+    assert list(first.events) == bell.motions()[:1]
+    assert set(second.events) == {*bell.rings(), bell.motions()[1]}
+
+
+async def test_a_visitor_who_presses_three_times_in_two_seconds_rings_once(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    await bell.press()
+    for _ in range(2):
+        await bell.film(1)
+        bell.touch()
+    assert len(bell.rings()) == 1
+    await bell.film(2.2)
+    await bell.press()
+    assert len(bell.rings()) == 2
+
+
+async def test_without_a_line_rings_and_clips_wait_and_then_arrive(
+    bell: SimulatedDoorbell,
+) -> None:
+    bell.control.disconnect()
+    bell.bulk.disconnect()
+    await bell.film(3)
+    await bell.press()
+    await bell.film(10)
+    await until(lambda: len(bell.outbox.pending_clips()) == 1)
+    assert manifests(bell) == []
+    bell.service.connect()
+    (manifest,) = await recorded(bell)
+    assert list(manifest.events) == bell.rings()
+    await until(lambda: not bell.outbox.pending_events())
+
+
+async def test_a_doorbell_nobody_has_listed_rings_and_records_nothing() -> None:
+    bell = SimulatedDoorbell()
+    bell.service.statements = []
+    async with running_doorbell(bell):
+        bell.service.connect()
+        await bell.film(4, MOVING)
+        await bell.press()
+        await bell.film(10)
+        assert len(bell.rings()) == 1
+        assert bell.motions() == []
+        assert bell.outbox.pending_clips() == ()
+        assert bell.panel.lights == []
+        assert cameras_told(bell) == [CameraState.NOT_ALLOWED]
+
+
+async def test_a_doorbell_without_a_camera_rings() -> None:
+    async with running_doorbell(SimulatedDoorbell(has_camera=False)) as bell:
+        bell.service.connect()
+        await bell.press()
+        await until(lambda: not bell.outbox.pending_events())
+        assert len(bell.rings()) == 1
+
+
+async def test_a_camera_that_fails_is_started_again_and_its_clip_kept(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    await bell.press()
+    await bell.film(3)
+    bell.fail_camera()
+    await until(lambda: len(bell.cameras) == 2)
+    (manifest,) = await recorded(bell)
+    assert list(manifest.events) == bell.rings()
+    assert bell.cameras[0].is_closed
+    assert CameraState.FAILED in cameras_told(bell)
+    assert bell.panel.lights[-1] is Light.OFF
+    await until(lambda: bell.agent._recorder is not None)
+    await bell.film(4)
+    await bell.press()
+    await bell.film(10)
+    assert len(await recorded(bell, 2)) == 2
+
+
+async def test_a_ring_is_told_though_the_disk_is_full(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFullError("this disk has no room left")
+
+    monkeypatch.setattr(bell.outbox, "put_event", full)
+    await bell.film(1)
+    await bell.press()
+    assert len(bell.rings()) == 1
+
+
+async def test_a_part_that_fails_is_started_again_alone(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failures = bell.outbox.pending_events, 2
+
+    def fail_twice() -> object:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise DiskFullError("not now")
+        return read()
+
+    monkeypatch.setattr(bell.outbox, "pending_events", fail_twice)
+    bell.agent._uplink.nudge()
+    await until(lambda: failures == 0)
+    monkeypatch.undo()
+    await bell.press()
+    await until(lambda: not bell.outbox.pending_events())
+
+
+async def test_it_says_goodbye_and_ends_its_clip() -> None:
+    bell = SimulatedDoorbell()
+    async with running_doorbell(bell):
+        await bell.belong()
+        await bell.film(3)
+        await bell.press()
+        await bell.film(2)
+        assert bell.panel.lights == [Light.RECORDING]
+    assert bell.panel.lights == [Light.RECORDING, Light.OFF]
+    assert bell.panel.is_closed
+    assert bell.control.is_closed
+    assert bell.bulk.is_closed
+    (clip,) = bell.outbox.pending_clips()
+    assert not clip.manifest.truncated
+    assert list(clip.manifest.events) == bell.rings()
