@@ -114,7 +114,7 @@ def test_a_listener_hears_a_ring(
         "id": item.id,
         "kind": "ring",
         "device": FRONT.device.id,
-        "at": "2026-09-21T14:13:20.000Z",
+        "at": "2026-09-21T14:13:20.001Z",
         "received_at": "2026-09-21T14:13:20.001Z",
         "clock_synced": True,
         "alert": "now",
