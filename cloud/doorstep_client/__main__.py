@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -24,12 +25,34 @@ from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
 PLAYERS: Final = ("mpv", "vlc", "ffplay", "totem")
 SCOPES: Final = "events:read clips:read keyring:read"
 
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
+    if wanted:
+        typer.echo(f"doorstep {version('doorstep')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Your household's doorbells, clips and keys. The keys never leave this computer.",
 )
+
+
+@app.callback()
+def _root(
+    *,
+    _version: Annotated[  # the option's callback does it all
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 event_app = typer.Typer(no_args_is_help=True, help="What happened at the door.")
 clip_app = typer.Typer(no_args_is_help=True, help="Recordings: list, save, verify.")
 device_app = typer.Typer(no_args_is_help=True, help="Your doorbells.")
@@ -135,8 +158,9 @@ def listen(*, as_json: Json = False) -> None:
             if as_json:
                 output.print_json(event.model_dump(mode="json"))
             else:
-                bell = "\a" if event.kind is ClipKind.RING and sys.stdout.isatty() else ""
-                output.print_line(f"{bell}{output.event_line(event)}")
+                if event.kind is ClipKind.RING:
+                    output.ring_bell()
+                output.print_line(output.event_line(event))
 
 
 @app.command()
@@ -155,9 +179,15 @@ def watch(
             safe="Nothing was fetched.",
             do=f"doorstep clip save {clip}        (or install one: sudo apt-get install mpv)",
         )
+    if (memory := _memory_folder()) is None:
+        raise RefusedError(
+            "this computer has no folder in memory, so that clear video would touch its disk",
+            safe="Nothing was fetched.",
+            do=f"doorstep clip save {clip}        (and delete the file afterwards)",
+        )
     with _household() as household:
         video = _fetch(household, clips.check_clip(household, clip))
-    folder = tempfile.mkdtemp(prefix="doorstep-", dir=_memory_folder())
+    folder = tempfile.mkdtemp(prefix="doorstep-", dir=memory)
     try:
         file = Path(folder) / "clip.mp4"
         write_private(file, video)
@@ -177,7 +207,9 @@ def event_list(
 ) -> None:
     """List rings and motion, newest first."""
     with _household() as household:
-        found_events = clips.list_events(household, clips.Filter(kind, device, since, limit))
+        found_events = clips.list_events(
+            household, clips.Filter(kind, device, clips.moment(since), limit)
+        )
     if as_json:
         output.print_json([event.model_dump(mode="json") for event in found_events])
     elif not found_events:
@@ -201,7 +233,9 @@ def clip_list(
 ) -> None:
     """List clips, newest first."""
     with _household() as household:
-        found_clips = clips.list_clips(household, clips.Filter(kind, device, since, limit))
+        found_clips = clips.list_clips(
+            household, clips.Filter(kind, device, clips.moment(since), limit)
+        )
     if as_json:
         output.print_json([clip.model_dump(mode="json") for clip in found_clips])
     elif not found_clips:
@@ -256,9 +290,8 @@ def clip_verify(clip: ClipArgument = clips.LATEST, *, as_json: Json = False) -> 
     for name, size in opened.items():
         output.print_line(f"  {name.value}: every byte is as signed, opens to {size:,} bytes")
     if manifest.truncated:
-        output.print_line(
-            "  the recording was cut (power lost?); what is here is whole up to there"
-        )
+        output.print_line("  cut short, as when power fails: what is here is whole up to there,")
+        output.print_line("  and the doorbell could make no thumbnail and no details any more")
 
 
 @device_app.command("add")

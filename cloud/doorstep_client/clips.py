@@ -7,6 +7,7 @@ answers with another clip is found out.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -128,6 +129,24 @@ def read_clip(household: Household, clip: str) -> ClipItem:
     """
     known = named_clip(clip)
     return _model(ClipItem, household.ask(lambda service: service.get(f"/v1/clips/{known}")))
+
+
+def moment(text: str | None) -> str | None:
+    """Return ``text`` as the service wants a time; without a zone it is this computer's.
+
+    Raises:
+        BadMessageError: It is no time.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+    except ValueError as error:
+        raise BadMessageError(
+            f"{text!r} is no time",
+            safe="Nothing was asked.",
+            do="--since 2026-11-22, or --since 2026-11-22T18:00",
+        ) from error
 
 
 def named_clip(text: str) -> str:

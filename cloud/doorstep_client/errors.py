@@ -7,6 +7,14 @@ class ServiceUnreachableError(TryLaterError):
     """The service did not answer, or asked for patience."""
 
 
+class OpenLineError(RefusedError):
+    """Anybody on the way could read what is sent to this address."""
+
+
+class UnwritableError(RefusedError):
+    """A file cannot be written where it was wanted."""
+
+
 class SignedOutError(RefusedError):
     """The service does not know this session any more."""
 

@@ -8,11 +8,12 @@ means losing the keys in it.
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from doorstep_client.errors import DamagedHomeError, NoHouseholdError
+from doorstep_client.errors import DamagedHomeError, NoHouseholdError, UnwritableError
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.errors import BadMessageError, DoorstepError
 from doorstep_shared.ids import HouseholdId, MemberId, Random
@@ -209,17 +210,33 @@ class Home:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Write ``data`` to ``path``, whole or not at all, readable by its owner only.
+
+    Raises:
+        UnwritableError: It cannot be written there; what was there stays.
+    """
     try:
+        _write_whole(path, data)
+    except OSError as error:
+        raise UnwritableError(
+            f"{path} cannot be written ({error.strerror})",
+            safe="What was there before is there still.",
+            do="name a place that you can write to and that has room",
+        ) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

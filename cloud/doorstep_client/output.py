@@ -6,6 +6,7 @@ no epoch, no envelope.
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
 from doorstep_client.clips import ClipItem, EventItem
 from doorstep_client.service import Progress as OnProgress
@@ -23,12 +25,24 @@ stderr = Console(stderr=True, highlight=False)
 # Wide enough for any table: an id that was shortened could not be copied.
 tables = Console(width=1000)
 
+# A clock that was never set from outside may still be right; this far off it is not.
+CLOCK_OFF_S = 60
+
 STATE_WORDS = {"announced": "on its way", "stored": "stored"}
+
+
+def plain(text: str) -> str:
+    """Return ``text`` with nothing in it that could command a terminal.
+
+    A service may put escape sequences or characters that turn the line round
+    (Unicode's bidirectional controls) into what it says; they are shown as a mark.
+    """
+    return "".join("\N{REPLACEMENT CHARACTER}" if _commands(c) else c for c in text)
 
 
 def say(text: str) -> None:
     """Tell the person something that is not the result."""
-    stderr.print(text, soft_wrap=True, markup=False)
+    stderr.print(plain(text), soft_wrap=True, markup=False)
 
 
 def print_json(value: object) -> None:
@@ -39,7 +53,13 @@ def print_json(value: object) -> None:
 
 def print_line(text: str) -> None:
     """Print one line of the result."""
-    stdout.print(text, soft_wrap=True, markup=False, highlight=False)
+    stdout.print(plain(text), soft_wrap=True, markup=False, highlight=False)
+
+
+def ring_bell() -> None:
+    """Sound the terminal's bell, where there is one."""
+    if sys.stdout.isatty():
+        stdout.bell()
 
 
 def print_error(program: str, error: DoorstepError) -> None:
@@ -57,7 +77,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     tables.print(table, soft_wrap=True)
 
 
@@ -71,7 +91,8 @@ def event_line(event: EventItem) -> str:
     word = "Ring" if event.kind == "ring" else "Motion"
     if event.is_missed:
         word = f"{word} missed at {event.at.astimezone():%H:%M:%S}"
-    clock = "" if event.clock_synced else "  (the doorbell's clock is not set)"
+    late_s = (event.received_at - event.at).total_seconds()
+    clock = "" if event.clock_synced or abs(late_s) < CLOCK_OFF_S else "  (its clock is off)"
     return f"{local_time(event.at)}  {word}  at {event.device}{clock}"
 
 
@@ -89,6 +110,11 @@ def clip_row(clip: ClipItem) -> tuple[str, ...]:
         ", ".join(notes),
         clip.id,
     )
+
+
+def _commands(character: str) -> bool:
+    # Cc: controls, ESC among them. Cf: formats, the bidirectional ones among them.
+    return character != "\n" and unicodedata.category(character) in {"Cc", "Cf"}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from httpx_sse import SSEError, connect_sse
 from doorstep_client.errors import (
     ConflictError,
     NotThereError,
+    OpenLineError,
     ServiceUnreachableError,
     SignedOutError,
 )
@@ -28,6 +29,8 @@ TIMEOUT: Final = httpx.Timeout(20, connect=10)
 STREAM_TIMEOUT: Final = httpx.Timeout(50, connect=10)
 MAX_DOWNLOAD_BYTES: Final = 34 * 1024 * 1024
 
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
 _UNAUTHORISED, _NOT_FOUND, _CONFLICT = 401, 404, 409
 _PATIENCE = {429, 502, 503, 504}
 
@@ -35,13 +38,16 @@ _PATIENCE = {429, 502, 503, 504}
 class Service:
     """One service at one address; use it as a context manager.
 
+    Raises:
+        OpenLineError: The address is not https, and not this computer.
+
     Attributes:
         url: Without a slash at its end.
         token: A session or API token; None before signing in.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked(url)
         self.token = token
         self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT)
 
@@ -135,6 +141,22 @@ class Service:
                 safe="Nothing was changed; your doorbell keeps what it records on its card.",
                 do=f"curl {self.url}/healthz        (says whether it runs)",
             ) from error
+
+
+def _checked(url: str) -> str:
+    """Return ``url`` without a slash at its end, if what is sent there stays private."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise OpenLineError(f"{url!r} is no address") from error
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.host in LOOPBACK)
+    if not is_private:
+        raise OpenLineError(
+            f"{url} is not an https address",
+            safe="Nothing was sent.",
+            do="use the address that begins with https://",
+        )
+    return url.rstrip("/")
 
 
 def error_in(answer: httpx.Response) -> DoorstepError:
