@@ -98,7 +98,6 @@ class House:
                     manifest_key=bell.device.manifest_key,
                     age_recipient=bell.device.age_recipient,
                     mac=bytes(32),
-                    request_sha256=bytes(32),
                     certificate="",
                     enrolled_at_ms=NOW_MS,
                 )

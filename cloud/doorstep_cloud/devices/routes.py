@@ -222,15 +222,13 @@ def create_enrolment(
     service_of: Annotated[Enroller, Depends(enroller)],
     asked: EnrolmentWish,
 ) -> EnrolmentAnswer:
-    """Enrol the doorbell that answers a claim: once; the same request gets the same answer.
+    """Enrol the doorbell that answers a claim: once; the same doorbell gets the same answer.
 
     The service takes the keys as they come. Whether they are the doorbell's own, the
     owner's client finds out by the MAC; until then nothing is recorded.
     """
-    enrolment = asked.to_model()
-    request_sha256 = enrolment.hash(asked.model_dump(mode="json"))
     with databases.write() as unit:
-        certificate = service.enrol(unit, service_of.authority, enrolment, request_sha256, now)
+        certificate = service.enrol(unit, service_of.authority, asked.to_model(), now)
         unit.commit()
     return EnrolmentAnswer(
         certificate=certificate,

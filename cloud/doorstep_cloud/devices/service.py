@@ -1,7 +1,6 @@
 """Doorbells in the database: claims, enrolment, listing, presence."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +20,6 @@ from doorstep_cloud.store.databases import Unit
 from doorstep_cloud.store.errors import ConflictError, NotFoundError
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.ids import DeviceId, HouseholdId
-from doorstep_shared.signing import Json, canonical
 from doorstep_shared.wire import Health, Hello, Status
 
 CLAIM_MS: Final = 24 * 3600 * 1000
@@ -47,10 +45,6 @@ class Enrolment:
     manifest_key: bytes
     age_recipient: str
     mac: bytes
-
-    def hash(self, body: Mapping[str, Json]) -> bytes:
-        """Return SHA-256 of the canonical request ``body`` this came from."""
-        return hashlib.sha256(canonical(body)).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,44 +131,47 @@ def read_claim(unit: Unit, claim: bytes, now_ms: int) -> Claimed:
     return Claimed(row.expires_at_ms, _keys(device), device.mac)
 
 
-def enrol(
-    unit: Unit, authority: Authority, enrolment: Enrolment, request_sha256: bytes, now_ms: int
-) -> str:
+def enrol(unit: Unit, authority: Authority, enrolment: Enrolment, now_ms: int) -> str:
     """Write the doorbell that answers a claim; return its certificate in PEM.
 
-    The same request again gets the same certificate, for the first answer may
-    have been lost on the way.
+    An answer may be lost on the way. So the same doorbell under the same claim
+    gets the same certificate, and under a new claim of its household it is
+    enrolled anew: the new claim stands in the place of the old one, which ends.
+    The same doorbell is one with the same id and keys; its request is signed
+    anew each time and never comes twice in the same bytes.
 
     Raises:
         NotFoundError: There is no such claim, or it has ended.
         ConflictError: The claim is answered, or the id or a key is taken.
         BadMessageError: The certificate request is not one.
     """
+    key = read_request(enrolment.csr)
+    keys = DeviceKeys(
+        enrolment.device, public_der(key), enrolment.manifest_key, enrolment.age_recipient
+    )
     answered = _device_of_claim(unit, enrolment.claim)
     if answered is not None:
-        if answered.request_sha256 != request_sha256:
-            raise ConflictError(
-                "another doorbell has answered this claim",
-                safe="It records nothing until the owner has checked it.",
-                do="doorstep device add        (makes a new claim)",
-            )
+        _refuse_other(answered, keys, enrolment.mac)
         return answered.certificate
     claim = unit.main.get(ClaimRow, enrolment.claim)
     if claim is None or now_ms >= claim.expires_at_ms:
         raise NotFoundError("there is no such claim, or it has ended", do="doorstep device add")
-    key = read_request(enrolment.csr)
-    _refuse_taken(unit, enrolment)
+    known = unit.main.get(DeviceRow, enrolment.device)
     certificate = to_pem(authority.issue_device(key, enrolment.device, moment_of(now_ms)))
+    if known is not None and known.household == claim.household and _keys(known) == keys:
+        unit.main.get_one(ClaimRow, known.claim).expires_at_ms = now_ms
+        known.claim, known.mac, known.certificate = claim.id, enrolment.mac, certificate
+        return certificate
+    _refuse_taken(unit, enrolment)
     unit.main.add(
         DeviceRow(
-            id=enrolment.device,
+            id=keys.device,
             household=claim.household,
             claim=claim.id,
-            tls_key=public_der(key),
-            manifest_key=enrolment.manifest_key,
-            age_recipient=enrolment.age_recipient,
+            tls_key=keys.tls_key,
+            manifest_key=keys.manifest_key,
+            age_recipient=keys.age_recipient,
             mac=enrolment.mac,
-            request_sha256=request_sha256,
             certificate=certificate,
             enrolled_at_ms=now_ms,
         )
@@ -289,6 +286,15 @@ def _count_open_claims(unit: Unit, household: HouseholdId, now_ms: int) -> int:
 
 def _device_of_claim(unit: Unit, claim: bytes) -> DeviceRow | None:
     return unit.main.scalar(select(DeviceRow).where(DeviceRow.claim == claim))
+
+
+def _refuse_other(answered: DeviceRow, keys: DeviceKeys, mac: bytes) -> None:
+    if (_keys(answered), answered.mac) != (keys, mac):
+        raise ConflictError(
+            "another doorbell has answered this claim",
+            safe="It records nothing until the owner has checked it.",
+            do="doorstep device add        (makes a new claim)",
+        )
 
 
 def _refuse_taken(unit: Unit, enrolment: Enrolment) -> None:

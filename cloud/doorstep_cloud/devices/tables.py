@@ -30,8 +30,8 @@ class DeviceRow(MainBase):
     Attributes:
         tls_key: DER SubjectPublicKeyInfo, P-256.
         manifest_key: Raw Ed25519 public key; ingest checks manifests by this one.
-        mac: Vouches to the owner's client, not to the service, for the keys.
-        request_sha256: Of the enrolment, so that the same again gets the same answer.
+        claim: The last one it answered.
+        mac: Vouches to the owner's client, not to the service, for the keys, under that claim.
         certificate: PEM.
     """
 
@@ -52,7 +52,6 @@ class DeviceRow(MainBase):
     manifest_key: Mapped[bytes]
     age_recipient: Mapped[str]
     mac: Mapped[bytes]
-    request_sha256: Mapped[bytes]
     certificate: Mapped[str]
     enrolled_at_ms: Mapped[int]
 

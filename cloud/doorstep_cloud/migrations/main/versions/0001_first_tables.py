@@ -180,7 +180,6 @@ def upgrade() -> None:
         sa.Column("manifest_key", sa.LargeBinary(), nullable=False),
         sa.Column("age_recipient", sa.Text(), nullable=False),
         sa.Column("mac", sa.LargeBinary(), nullable=False),
-        sa.Column("request_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("certificate", sa.Text(), nullable=False),
         sa.Column("enrolled_at_ms", INT, nullable=False),
         sa.CheckConstraint("length(id) = 29", name=op.f("ck_device_id_length")),
