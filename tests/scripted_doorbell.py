@@ -55,8 +55,9 @@ from doorstep_shared.transfer import (
     encode_init,
 )
 from doorstep_shared.wire import Ack, Alert, Announcement, Envelopes, Event, decode_body
+from doorstep_simulator.broker import BrokerFiles
 from tests.people import NOW_MS, Doorbell
-from tests.services import Certificate, Mosquitto
+from tests.services import Mosquitto
 
 WAIT_S = 30.0
 
@@ -153,7 +154,7 @@ class Line:
     def __init__(
         self,
         broker: Mosquitto,
-        certificate: Certificate,
+        files: BrokerFiles,
         filters: Iterable[str],
         heard: Callable[[str, bytes], None],
         changed: Callable[[LineChanged], None],
@@ -162,8 +163,8 @@ class Line:
         self._filters = [(name, SubscribeOptions(qos=1)) for name in filters]
         self._changed = changed
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        context = ssl.create_default_context(cafile=str(broker.certificates.ca))
-        context.load_cert_chain(certificate.certificate, certificate.key)
+        context = ssl.create_default_context(cafile=str(files.ca))
+        context.load_cert_chain(files.certificate, files.key)
         self.client.tls_set_context(context)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_socket_open = _send_at_once
@@ -220,7 +221,7 @@ class ScriptedDoorbell:
         self._acks: queue.Queue[Ack] = queue.Queue()
         self._bulk_news: queue.Queue[Heard | LineChanged] = queue.Queue()
         self.other: queue.Queue[Heard] = queue.Queue()
-        certificate = broker.certificates.device(bell.device.id)
+        files = broker.certificates.device(bell.device.id)
         ack = str(DeviceTopic(self.id, Leaf.ACK))
         control = [name for name in down_filters(self.id) if not name.endswith("/fr")]
         bulk = [name for name in down_filters(self.id) if name.endswith("/fr")]
@@ -231,10 +232,10 @@ class ScriptedDoorbell:
             else:
                 self.other.put(Heard(topic, body))
 
-        self.control = Line(broker, certificate, control, heard, lambda _: None)
+        self.control = Line(broker, files, control, heard, lambda _: None)
         self.bulk = Line(
             broker,
-            certificate,
+            files,
             bulk,
             lambda topic, body: self._bulk_news.put(Heard(topic, body)),
             self._bulk_news.put,

@@ -1,19 +1,17 @@
-"""The real broker and the real object store, each in a folder of its own, on loopback."""
+"""The stack's broker and its object store by themselves, each in a folder of its own.
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
+They are started as the stack starts them: what is tried here is what ships.
+"""
+
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Final
 
-import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -22,32 +20,19 @@ from doorstep_cloud.devices.authority import Authority, to_pem
 from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.ids import DeviceId
-from doorstep_shared.topics import acl_lines
+from doorstep_simulator.broker import BrokerFiles, broker_program
+from doorstep_simulator.object_store import (
+    ACCESS_KEY,
+    BUCKET,
+    StorePorts,
+    StoreSecret,
+    store_program,
+    sync_every_put,
+)
+from doorstep_simulator.processes import Supervised, free_ports, is_listening
 
-ROOT = Path(__file__).parent.parent
-START_S = 40.0
-ACCESS_KEY = "doorbell"
-SECRET_KEY = "a-secret-of-tests"
-BUCKET = "clips"
-
-
-def program(name: str) -> str:
-    """Return where a program is: of this checkout, or of this machine."""
-    found = shutil.which(
-        name, path=f"{ROOT}/.tools/bin:{ROOT}/.venv/bin:{os.environ['PATH']}:/usr/sbin"
-    )
-    if found is None:
-        raise FileNotFoundError(f"{name} is missing: make deps")
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Return that many loopback ports nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+START_S: Final = 40.0
+SECRET_KEY: Final = "a-secret-of-tests"
 
 
 def wait_until(is_so: Callable[[], bool], *, within_s: float = 20.0, what: str = "this") -> None:
@@ -55,122 +40,64 @@ def wait_until(is_so: Callable[[], bool], *, within_s: float = 20.0, what: str =
     deadline = time.monotonic() + within_s
     while not is_so():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not happen within {within_s} s")
+            raise AssertionError(f"{what} did not happen within {within_s:.0f} s")
         time.sleep(0.01)
 
 
-class Program:
-    """A program under test: started, killed and started again, stopped at the end."""
-
-    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
-        self._command = command
-        self._log = log
-        self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end(signal.SIGKILL)
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=self._environment
-            )
-
-    def end(self, how: signal.Signals) -> None:
-        """Send ``how`` and wait for the end."""
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(30)
-            self._process = None
-
-    def pause(self) -> None:
-        """Stop it in its tracks: it keeps its sockets and answers nobody."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SeaweedFs:
     """A running object store."""
 
-    program: Program
+    process: Supervised
     endpoint: str
     store: ObjectStore
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Crash the store and keep it down until the block ends."""
+        crash(self.process)
+        yield
+        self.process = Supervised(self.process.program)
 
 
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[SeaweedFs]:
     """Run the object store until the block ends; a first put has succeeded."""
-    ports = free_ports(10)
-    names = ("s3", "master", "volume", "filer")
-    options = [f"-{name}.port={port}" for name, port in zip(names, ports[:4], strict=True)]
-    options += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[4:8], strict=True)]
-    data = folder / "objects"
-    data.mkdir()
-    command = [
-        program("weed"),
-        "mini",
-        f"-dir={data}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        *options,
-        f"-admin.port={ports[8]}",
-        f"-admin.port.grpc={ports[9]}",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-admin.ui=false",
-        "-webdav=false",
-        "-master.telemetry=false",
-        f"-bucket={BUCKET}",
-    ]
-    endpoint = f"http://127.0.0.1:{ports[0]}"
-    store = connect_objects(
+    ports, log = StorePorts(*free_ports(5)), folder / "object-store.log"
+    store = store_at(ports.endpoint, connections=8)
+    program = store_program(folder / "objects", ports, StoreSecret(SECRET_KEY), log)
+    running = SeaweedFs(Supervised(program), ports.endpoint, store)
+    try:
+        running.process.wait_until(lambda: _takes_a_put(store), START_S)
+        sync_every_put(ports, log)
+        yield running
+    finally:
+        crash(running.process)
+
+
+def store_at(endpoint: str, *, secret: str = SECRET_KEY, connections: int = 1) -> ObjectStore:
+    """Return a connection to the object store at ``endpoint``, or to where none is."""
+    return connect_objects(
         endpoint=endpoint,
         bucket=BUCKET,
         access_key=ACCESS_KEY,
-        secret_key=SECRET_KEY,
-        connections=8,
+        secret_key=secret,
+        connections=connections,
     )
-    run = Program(
-        command,
-        folder / "weed.log",
-        AWS_ACCESS_KEY_ID=ACCESS_KEY,
-        AWS_SECRET_ACCESS_KEY=SECRET_KEY,
-        GOMEMLIMIT="512MiB",
-    )
-    with run:
-        wait_until(lambda: _takes_a_put(endpoint, store), within_s=START_S, what="a first put")
-        yield SeaweedFs(run, endpoint, store)
 
 
-def _takes_a_put(endpoint: str, store: ObjectStore) -> bool:
+def store_nowhere() -> ObjectStore:
+    """Return a connection to an object store that is away."""
+    (port,) = free_ports(1)
+    return store_at(f"http://127.0.0.1:{port}")
+
+
+def _takes_a_put(store: ObjectStore) -> bool:
     try:
-        if not httpx.get(f"{endpoint}/healthz", timeout=1).is_success:
-            return False
-        store.delete("started")
-        store.sha256_of("started")
-    except httpx.HTTPError:
+        store.put_if_absent("started", b"", hashlib.sha256(b"").digest())
+    except DoorstepError:
         return False
-    except DoorstepError as error:
-        return error.fact == "nothing is stored here"
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A certificate and its key, as files."""
-
-    certificate: Path
-    key: Path
 
 
 class Certificates:
@@ -180,26 +107,26 @@ class Certificates:
         self._folder = folder
         self._now = datetime.now(tz=UTC)
         self.authority = Authority.create(self._now)
-        self.ca = folder / "ca.pem"
-        self.ca.write_text(to_pem(self.authority.certificate))
+        self._ca = folder / "ca.pem"
+        self._ca.write_text(to_pem(self.authority.certificate))
 
-    def server(self) -> Certificate:
+    def server(self) -> BrokerFiles:
         return self._files(
             "server",
             lambda key: self.authority.issue_server(key, ["127.0.0.1", "localhost"], self._now),
         )
 
-    def ingest(self) -> Certificate:
+    def ingest(self) -> BrokerFiles:
         return self._files("ingest", lambda key: self.authority.issue_ingest(key, self._now))
 
-    def device(self, device: DeviceId) -> Certificate:
+    def device(self, device: DeviceId) -> BrokerFiles:
         return self._files(device, lambda key: self.authority.issue_device(key, device, self._now))
 
     def _files(
         self, name: str, issue: Callable[[ec.EllipticCurvePublicKey], x509.Certificate]
-    ) -> Certificate:
+    ) -> BrokerFiles:
         key = ec.generate_private_key(ec.SECP256R1())
-        files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        files = BrokerFiles(self._ca, self._folder / f"{name}.pem", self._folder / f"{name}.key")
         files.certificate.write_text(to_pem(issue(key.public_key())))
         files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return files
@@ -209,7 +136,7 @@ class Certificates:
 class Mosquitto:
     """A running broker: TLS 1.2 or later, client certificates, our access list."""
 
-    program: Program
+    process: Supervised
     port: int
     certificates: Certificates
 
@@ -218,38 +145,17 @@ class Mosquitto:
 def mosquitto(folder: Path) -> Iterator[Mosquitto]:
     """Run the broker until the block ends; it takes connections."""
     certificates = Certificates(folder)
-    server = certificates.server()
     (port,) = free_ports(1)
-    acl = folder / "acl"
-    acl.write_text("\n".join(acl_lines("ingest")) + "\n")
-    acl.chmod(0o600)
-    configuration = folder / "mosquitto.conf"
-    lines = [
-        f"listener {port} 127.0.0.1",
-        f"cafile {certificates.ca}",
-        f"certfile {server.certificate}",
-        f"keyfile {server.key}",
-        "tls_version tlsv1.2",
-        "require_certificate true",
-        "use_identity_as_username true",
-        "allow_anonymous false",
-        f"acl_file {acl}",
-        "retain_available false",
-        "persistence false",
-        "memory_limit 268435456",
-        "max_packet_size 163840",
-        "max_inflight_messages 64",
-        "max_queued_messages 2048",
-        "set_tcp_nodelay true",
-        *(["user root"] if os.geteuid() == 0 else []),
-    ]
-    configuration.write_text("\n".join(lines) + "\n")
-    command = [program("mosquitto"), "-c", str(configuration)]
-    with Program(command, folder / "mosquitto.log") as run:
-        wait_until(lambda: _listens(port), within_s=START_S, what="the broker's first word")
-        yield Mosquitto(run, port, certificates)
+    log = folder / "broker.log"
+    process = Supervised(broker_program(folder / "broker", port, certificates.server(), log))
+    try:
+        process.wait_until(lambda: is_listening(port), START_S)
+        yield Mosquitto(process, port, certificates)
+    finally:
+        crash(process)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def crash(process: Supervised) -> None:
+    """End ``process`` as a crash would, and for good."""
+    process.kill()
+    process.stop()

@@ -13,9 +13,8 @@ from doorstep_cloud.store.objects import (
     ObjectMissingError,
     ObjectStore,
     ObjectStoreError,
-    connect_objects,
 )
-from tests.services import ACCESS_KEY, BUCKET, SeaweedFs, free_ports, seaweedfs
+from tests.services import SeaweedFs, seaweedfs, store_at, store_nowhere
 
 DATA = bytes(range(256)) * 1024
 NAMES = count()
@@ -121,27 +120,13 @@ def test_a_stream_left_early_gives_its_connection_back(store: ObjectStore, key: 
 
 
 def test_a_store_that_is_away_is_asked_again_later() -> None:
-    (port,) = free_ports(1)
-    away = connect_objects(
-        endpoint=f"http://127.0.0.1:{port}",
-        bucket=BUCKET,
-        access_key=ACCESS_KEY,
-        secret_key="any",
-        connections=1,
-    )
     with pytest.raises(ObjectStoreError) as caught:
-        away.put_if_absent("clips/x/file", b"x", sha256(b"x"))
+        store_nowhere().put_if_absent("clips/x/file", b"x", sha256(b"x"))
     assert caught.value.after_s is not None
 
 
 def test_a_wrong_key_pair_stores_nothing(running: SeaweedFs) -> None:
-    stranger = connect_objects(
-        endpoint=running.endpoint,
-        bucket=BUCKET,
-        access_key=ACCESS_KEY,
-        secret_key="not-the-secret",
-        connections=1,
-    )
+    stranger = store_at(running.endpoint, secret="not-the-secret")
     with pytest.raises(ObjectStoreError):
         stranger.put_if_absent("clips/stranger/file", b"x", sha256(b"x"))
     with pytest.raises(ObjectMissingError):

@@ -11,13 +11,13 @@ from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.clips.service import announce, object_key, record_stored
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectStore, connect_objects
+from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
 from tests.cloud_world import URL, House, app_over, open_empty
 from tests.people import NOW_MS, OWNER, doorbell, epoch_identity, person
 from tests.scripted_doorbell import Clip, make_clip
-from tests.services import ACCESS_KEY, BUCKET, SeaweedFs, free_ports, seaweedfs
+from tests.services import SeaweedFs, seaweedfs, store_nowhere
 
 FRONT = doorbell("front")
 BACK = doorbell("back")
@@ -277,15 +277,7 @@ def test_one_download_more_than_there_are_places_is_asked_to_come_back(
 def test_while_the_store_is_away_the_answer_says_so_and_keeps_no_place(
     databases: Databases, house: House, clip: Clip
 ) -> None:
-    (port,) = free_ports(1)
-    away = connect_objects(
-        endpoint=f"http://127.0.0.1:{port}",
-        bucket=BUCKET,
-        access_key=ACCESS_KEY,
-        secret_key="any",
-        connections=1,
-    )
-    app = app_over(databases, away, Hub(), download_limit=1)
+    app = app_over(databases, store_nowhere(), Hub(), download_limit=1)
     with TestClient(app, base_url=URL) as opened:
         owner = Caller(opened, house.token(Scope.CLIPS_READ))
         answers = [owner.get(f"/v1/clips/{clip.id}/file.age") for _ in range(2)]

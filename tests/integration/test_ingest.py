@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +82,7 @@ def start(
             databases=databases,
             objects=objects.store,
             hub=Hub(),
-            broker=BrokerAddress(
-                "127.0.0.1", broker.port, broker.certificates.ca, own.certificate, own.key
-            ),
+            broker=BrokerAddress("127.0.0.1", broker.port, own.ca, own.certificate, own.key),
             spool_folder=tmp_path / "spool",
             receipt_key=RECEIPT_KEY,
             now_ms=lambda: NOW_MS,
@@ -199,8 +196,7 @@ def test_a_delivery_goes_on_where_a_killed_broker_broke_it_off(
         before = len(sent)
         sent.extend(segment.offset for segment in segments)
         if before < 20 <= len(sent):
-            broker.program.end(signal.SIGKILL)
-            broker.program.start()
+            broker.process.kill()
         return segments
 
     front.deliver(clip, mangle=kill_in_the_middle, timeout_s=60)
@@ -234,13 +230,12 @@ def test_while_the_object_store_is_away_nothing_is_lost(
 ) -> None:
     clip = make_clip(FRONT, house.id, recipient_of(house), seed=7, sizes={FILE: 500_000})
     front.announce(clip)
-    objects.program.end(signal.SIGKILL)
     delivery = threading.Thread(target=front.deliver, args=(clip,), kwargs={"timeout_s": 60})
-    delivery.start()
-    wait_until(lambda: ingest.counters[Count.STORE_FAILED] > 0, what="the failed attempt")
-    # A ring does not wait for the store.
-    front.ring(make_event(NOW_MS, 7))
-    objects.program.start()
+    with objects.away():
+        delivery.start()
+        wait_until(lambda: ingest.counters[Count.STORE_FAILED] > 0, what="the failed attempt")
+        # A ring does not wait for the store.
+        front.ring(make_event(NOW_MS, 7))
     delivery.join(90)
     assert front.has_receipt(clip, FILE)
 
