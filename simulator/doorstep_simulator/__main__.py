@@ -1,4 +1,9 @@
-"""The ``doorstep-sim`` command: a door, its visitors and the whole service, on a laptop."""
+"""The ``doorstep-sim`` command: a door, its visitors and the whole service, on a laptop.
+
+A command imports what it runs when it runs: `env` is typed into a waiting terminal, and
+video, panel and service take a second to load.
+"""
+# ruff: noqa: PLC0415
 
 import json
 import os
@@ -11,18 +16,12 @@ from typing import Annotated, Final
 import typer
 
 from doorstep_shared.errors import DoorstepError
-from doorstep_simulator.demo import Wishes, run_demo
+from doorstep_simulator.block import COMMANDS
+from doorstep_simulator.defaults import DEFAULT_SEED, UP_SCENE
 from doorstep_simulator.env import read_exports
-from doorstep_simulator.findings import to_json
 from doorstep_simulator.folder import default_folder
 from doorstep_simulator.interrupts import ending_in_order
-from doorstep_simulator.pictures import make_pictures
-from doorstep_simulator.playback import DEFAULT_SEED, parse_film, read_film
-from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
-from doorstep_simulator.scene import Scene, write_scene
 from doorstep_simulator.telling import Telling, counting, say_error, spoken, stderr
-from doorstep_simulator.up import UP_SCENE, run_doorbell, run_up
-from doorstep_simulator.words import print_report
 
 app: Final = typer.Typer(
     name="doorstep-sim",
@@ -64,6 +63,11 @@ def demo(
     folder: FolderOption = None,
 ) -> None:
     """Show a film to a doorbell, ring once, and open what arrives with curl and age."""
+    from doorstep_simulator.demo import Wishes, run_demo
+    from doorstep_simulator.findings import to_json
+    from doorstep_simulator.playback import parse_film, read_film
+    from doorstep_simulator.words import print_report
+
     home = folder or default_folder()
     film = parse_film(f"scene:{scene_text}") if video is None else read_film(video)
     report = home / "report.html"
@@ -88,24 +92,28 @@ def up(
     folder: FolderOption = None,
 ) -> None:
     """Run the whole service and one doorbell, with a panel, until Ctrl-C."""
+    from doorstep_simulator.playback import parse_film
+    from doorstep_simulator.up import run_up
+
     film = parse_film(f"scene:{scene_text}")
     run_up(folder or default_folder(), film, speed, Telling())
 
 
 @app.command()
 def env(*, folder: FolderOption = None) -> None:
-    """Print what another terminal needs, for: eval "$(doorstep-sim env)"."""
+    """Print what another terminal needs, for: eval "$(.venv/bin/doorstep-sim env)"."""
     exports = read_exports(folder or default_folder())
     for line in exports.lines():
         typer.echo(line)
     newest = exports.clip_id or "(no clip is stored yet)"
     stderr.print(
-        f"Set: API={exports.api}  TOKEN  ID={newest}  DOORSTEP_HOME={exports.home}  PATH",
+        f"Set: API={exports.api}  TOKEN  ID={newest}  DOORSTEP_HOME={exports.home}  PATH"
+        "  and umask 077: what this shell writes from now on is yours alone",
         soft_wrap=True,
         markup=False,
     )
     stderr.print("Next, to open the newest clip with anybody's tools:", soft_wrap=True)
-    for command in (KEY_COMMAND, *COMMANDS):
+    for command in COMMANDS:
         stderr.print(f"  {command}", soft_wrap=True, markup=False)
 
 
@@ -122,6 +130,9 @@ def doorbell(
     speed: SpeedOption = 1.0,
 ) -> None:
     """Run one doorbell on simulated pins, with a panel, at the service it belongs to."""
+    from doorstep_simulator.playback import parse_film
+    from doorstep_simulator.up import run_doorbell
+
     text = sys.stdin.readline() if claim == "-" else claim
     run_doorbell(state, text, parse_film(source), speed, Telling())
 
@@ -129,6 +140,8 @@ def doorbell(
 @app.command()
 def pictures() -> None:
     """Make the README's pictures from a real run."""
+    from doorstep_simulator.pictures import make_pictures
+
     home = default_folder()
     tell = Telling()
     for picture in make_pictures(home.parent / "docs" / "pictures", home, tell):
@@ -144,6 +157,8 @@ def scene(
     truth: Annotated[Path, typer.Option("--truth", help="What is true of each picture, CSV.")],
 ) -> None:
     """Render a doorstep with visitors, the same for the same seed, and its ground truth."""
+    from doorstep_simulator.scene import Scene, write_scene
+
     with counting("Rendering") as progress:
         write_scene(Scene(seed, seconds), out, truth, progress)
     stderr.print(f"{out}, {truth}", soft_wrap=True, markup=False)

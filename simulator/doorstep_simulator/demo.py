@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from doorstep_shared.errors import DoorstepError
+from doorstep_simulator.block import COMMANDS
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.env import read_exports
 from doorstep_simulator.findings import Material, check_ring_clip, gather, report_on
 from doorstep_simulator.folder import hold
 from doorstep_simulator.owner import Heard, Listener, Owner
 from doorstep_simulator.playback import Film
-from doorstep_simulator.proof import COMMANDS, KEY_COMMAND, open_by_commands
+from doorstep_simulator.proof import open_by_commands
 from doorstep_simulator.report import DemoReport, render
 from doorstep_simulator.settling import DOORBELL_FOLDER, settle
 from doorstep_simulator.show import Pace, Show, ShowFailedError, choose_pace
@@ -130,7 +131,7 @@ def _play(doorbell: Doorbell, pace: Pace, listener: Listener, tell: Telling) -> 
 def _prove(wishes: Wishes, material: Material, tell: Telling) -> Outcome:
     """Run the public commands, write the report, and say what came of it."""
     tell("anybody's tools open the newest clip:")
-    for command in (KEY_COMMAND, *COMMANDS):
+    for command in COMMANDS:
         tell.plain(f"  {command}", "bold")
     failure: DoorstepError | None = None
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.service import Service
 from doorstep_shared.errors import RefusedError
-from doorstep_simulator.stack import read_stack_url
+from doorstep_simulator.folder import read_stack_url
 from doorstep_simulator.tools import tools_folder
 
 TOKEN_FILE = "token"  # noqa: S105  # its name

@@ -9,11 +9,12 @@ from typing import Final
 from doorstep_client.clips import EventItem
 from doorstep_shared.errors import RefusedError
 from doorstep_shared.manifest import ClipKind, ObjectName
+from doorstep_simulator.block import BLOCK
 from doorstep_simulator.facts import FactLog
 from doorstep_simulator.film_strip import film_strip
 from doorstep_simulator.owner import Heard, OpenedClip, Owner
 from doorstep_simulator.playback import Film
-from doorstep_simulator.proof import COMMANDS, ProofFailedError, decode
+from doorstep_simulator.proof import ProofFailedError, decode
 from doorstep_simulator.report import ClipReport, DemoReport, EventMark, Kind
 from doorstep_simulator.report import Fact as Checkable
 from doorstep_simulator.score_curve import ScorePoint
@@ -115,7 +116,7 @@ def report_on(material: Material, *, curl_ok: bool) -> DemoReport:
             for event in reversed(material.events)
         ),
         clips=tuple(_clip_report(clip, material, zero) for clip in material.clips),
-        commands=COMMANDS,
+        commands=BLOCK,
     )
 
 

@@ -1,6 +1,7 @@
 """The folder a run lives in: one run at a time, and nothing left over from the last."""
 
 import fcntl
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from doorstep_shared.errors import RefusedError
 from doorstep_simulator.processes import LOGS, RUN_MARK
 from doorstep_simulator.telling import spoken
 
+STACK_FILE: Final = "stack.json"
 _LEFTOVER_S: Final = 8.0
 
 
@@ -25,6 +27,20 @@ def default_folder() -> Path:
     checkout = Path(__file__).parents[2]
     home = checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
     return home / ".demo"
+
+
+def read_stack_url(folder: Path) -> str:
+    """Return the address of the API of the stack that runs in ``folder``.
+
+    Raises:
+        RefusedError: None was started there.
+    """
+    try:
+        return str(json.loads((folder / STACK_FILE).read_text())["api"])
+    except FileNotFoundError as error:
+        raise RefusedError(
+            f"no stack was started in {folder}", do="make up        (in another terminal)"
+        ) from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from textual.widgets import Button, Footer, Header, Static
 from doorstep_client.clips import ClipItem
 from doorstep_client.output import STATE_WORDS
 from doorstep_shared.errors import DoorstepError
+from doorstep_simulator.block import ENV_LINE
 from doorstep_simulator.door import Door, SeenEvent
 from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.interrupts import calling
@@ -29,7 +30,6 @@ from doorstep_simulator.words import narrated
 LOOK_EVERY_S: Final = 0.1
 ASK_EVERY_S: Final = 2.0
 ROWS: Final = 9
-ENV_LINE: Final = 'eval "$(.venv/bin/doorstep-sim env)"'
 LINES: Final = (ENV_LINE, "doorstep listen", "doorstep clip save")
 """What to type in another terminal."""
 

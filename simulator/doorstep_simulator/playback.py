@@ -12,11 +12,9 @@ from doorstep_device.ports.camera import Camera, Frame, Packet, VideoFormat
 from doorstep_device.ports.clock import Clock
 from doorstep_device.rules.motion import MotionRule
 from doorstep_shared.errors import RefusedError
+from doorstep_simulator.defaults import DEFAULT_SCENE_S, DEFAULT_SEED
 from doorstep_simulator.scene import WIDTH_PX, Scene
 from doorstep_simulator.scene_camera import SceneCamera
-
-DEFAULT_SEED: Final = 7
-DEFAULT_SCENE_S: Final = 40.0
 
 _SCENE: Final = re.compile(r"scene:(\d+)(?::(\d+(?:\.\d+)?))?(?::(\d+))?")
 

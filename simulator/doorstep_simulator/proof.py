@@ -1,4 +1,4 @@
-"""The proof: anybody's curl and age open a clip, by the two lines that are printed."""
+"""The proof: anybody's curl and age open a clip, by the lines that are printed."""
 
 import io
 import subprocess
@@ -10,19 +10,8 @@ import av
 import av.error
 
 from doorstep_shared.errors import RefusedError
+from doorstep_simulator.block import COMMANDS
 from doorstep_simulator.env import Exports
-
-KEY_COMMAND: Final = "doorstep key export > me.txt"
-KEYRING_COMMAND: Final = (
-    'curl -fsS -H "Authorization: Bearer $TOKEN" "$API/v1/keyring.age"'
-    " | age -d -i me.txt > household.txt"
-)
-CLIP_COMMAND: Final = (
-    'curl -fsS -H "Authorization: Bearer $TOKEN" "$API/v1/clips/latest/file.age"'
-    " | age -d -i household.txt > clip.mp4"
-)
-COMMANDS: Final = (KEYRING_COMMAND, CLIP_COMMAND)
-"""As they are printed, run, and written in the report."""
 
 _TIMEOUT_S: Final = 60
 
@@ -51,7 +40,7 @@ def open_by_commands(folder: Path, exports: Exports) -> bytes:
         ProofFailedError: A command failed; its own words are in the error.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for command in (KEY_COMMAND, *COMMANDS):
+    for command in COMMANDS:
         done = subprocess.run(
             ["/bin/bash", "-c", command],
             umask=0o077,  # as `doorstep-sim env` sets it

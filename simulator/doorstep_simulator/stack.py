@@ -18,8 +18,9 @@ from typing import Final, Self
 
 from doorstep_cloud.app.admin import ask_running
 from doorstep_cloud.app.state import ADMIN_SOCKET
-from doorstep_shared.errors import DoorstepError, RefusedError
+from doorstep_shared.errors import DoorstepError
 from doorstep_simulator.broker import BrokerFiles, broker_program
+from doorstep_simulator.folder import STACK_FILE
 from doorstep_simulator.object_store import (
     ACCESS_KEY,
     BUCKET,
@@ -72,7 +73,7 @@ class Ports:
         An enrolled doorbell knows the broker by its port.
         """
         try:
-            kept = json.loads((folder / "stack.json").read_text())["ports"]
+            kept = json.loads((folder / STACK_FILE).read_text())["ports"]
             ports = cls(kept["api"], kept["broker"], StorePorts(**kept["store"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -253,27 +254,13 @@ class Stack:
 
     def _write_facts(self) -> None:
         facts = {"api": self.ports.api_url, "ports": asdict(self.ports)}
-        (self.folder / "stack.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (self.folder / STACK_FILE).write_text(json.dumps(facts, indent=1) + "\n")
 
     @contextmanager
     def _told(self, what: str, began_s: float | None = None) -> Iterator[None]:
         since_s = time.monotonic() if began_s is None else began_s
         yield
         self._tell(f"{what} in {time.monotonic() - since_s:.1f} s")
-
-
-def read_stack_url(folder: Path) -> str:
-    """Return the address of the API of the stack that runs in ``folder``.
-
-    Raises:
-        RefusedError: None was started there.
-    """
-    try:
-        return str(json.loads((folder / "stack.json").read_text())["api"])
-    except FileNotFoundError as error:
-        raise RefusedError(
-            f"no stack was started in {folder}", do="make up        (in another terminal)"
-        ) from error
 
 
 def _answers(url: str) -> bool:

@@ -12,12 +12,12 @@ from doorstep_device.enrolment import enrol
 from doorstep_device.identity import read_enrolment
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.manifest import ClipKind
+from doorstep_simulator.block import BLOCK, ENV_LINE
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.folder import hold
 from doorstep_simulator.owner import Owner
-from doorstep_simulator.panel import ENV_LINE, operate
+from doorstep_simulator.panel import operate
 from doorstep_simulator.playback import Film
-from doorstep_simulator.proof import COMMANDS, KEY_COMMAND
 from doorstep_simulator.settling import DOORBELL_FOLDER, settle
 from doorstep_simulator.stack import Stack
 from doorstep_simulator.telling import Telling, spoken
@@ -25,9 +25,6 @@ from doorstep_simulator.tools import find_program
 from doorstep_simulator.words import narrated
 
 PROGRAMS: Final = ("mosquitto", "weed", "doorstep-cloud", "curl", "age")
-# Seed and length. The scripted part has one visitor in a hurry: at the bell when the camera
-# has its pre-roll, and gone soon. After that somebody comes now and then.
-UP_SCENE: Final = "7:18"
 _RING_AFTER_S: Final = 7.0
 _START_S: Final = 30.0
 _FIRST_CLIP_S: Final = 120.0
@@ -133,7 +130,7 @@ def _not_ready(doorbell: Doorbell, fact: str) -> NotReadyError:
 def _tell_ready(stack: Stack, tell: Telling) -> None:
     tell(f"ready: the API is at {stack.ports.api_url}", "bold green")
     tell.plain("In another terminal, in this folder:")
-    for line in (ENV_LINE, KEY_COMMAND, *COMMANDS):
+    for line in BLOCK:
         tell.plain(f"  {line}", "bold")
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from doorstep_simulator.folder import read_stack_url
 from doorstep_simulator.processes import free_ports
-from doorstep_simulator.stack import Ports, Stack, read_stack_url
+from doorstep_simulator.stack import Ports, Stack
 
 
 @pytest.mark.timeout(90)

@@ -115,6 +115,7 @@ def test_up_is_used_from_another_terminal_and_taken_up_again(tmp_path: Path) -> 
         assert typed.returncode == 0, typed.stderr
         assert typed.stdout == "600\n"
         assert "Set: API=http://127.0.0.1:" in typed.stderr
+        assert "umask 077" in typed.stderr
         video = (tmp_path / "elsewhere" / "clip.mp4").read_bytes()
         assert video[4:8] == b"ftyp"
         first = json.loads((tmp_path / "elsewhere" / "clip.json").read_text())

@@ -57,3 +57,23 @@ def test_without_a_stack_env_prints_nothing_a_shell_would_take(tmp_path: Path) -
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[0].startswith("doorstep-sim: no stack was started")
     assert done.stderr.splitlines()[-1].startswith("Do: make up")
+
+
+def test_env_says_all_that_it_sets_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text('{"api": "http://127.0.0.1:1"}')
+    assert '"$(.venv/bin/doorstep-sim env)"' in " ".join(typed("env", "--help").stdout.split())
+    program = (
+        "import sys; sys.argv[1:] = sys.argv[2:]\n"
+        "from doorstep_simulator.__main__ import main\n"
+        "try: main()\n"
+        "finally: print(*sorted({'av', 'cv2', 'fastapi', 'textual'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-", "env", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "\n"), done.stderr
+    assert "not set up yet" in done.stderr

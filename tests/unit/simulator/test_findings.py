@@ -9,7 +9,8 @@ import pytest
 
 from doorstep_client.clips import ClipItem, EventItem
 from doorstep_shared.manifest import ClipKind
-from doorstep_simulator import env, proof
+from doorstep_simulator import env
+from doorstep_simulator.block import COMMANDS
 from doorstep_simulator.env import Exports
 from doorstep_simulator.facts import Fact, FactLog
 from doorstep_simulator.findings import to_json
@@ -171,9 +172,10 @@ def test_a_command_that_fails_is_told_with_its_own_words(programs: Path, tmp_pat
 def test_the_commands_are_those_of_the_documentation() -> None:
     bearer = '-H "Authorization: Bearer $TOKEN"'
     assert (
+        "doorstep key export > me.txt",
         f'curl -fsS {bearer} "$API/v1/keyring.age" | age -d -i me.txt > household.txt',
         f'curl -fsS {bearer} "$API/v1/clips/latest/file.age" | age -d -i household.txt > clip.mp4',
-    ) == proof.COMMANDS
+    ) == COMMANDS
 
 
 def test_a_video_is_decoded_to_its_end(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from textual.pilot import Pilot
 
 from doorstep_client.clips import ClipItem
+from doorstep_simulator.block import ENV_LINE
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.facts import Fact
-from doorstep_simulator.panel import ENV_LINE, Panel, operate
+from doorstep_simulator.panel import Panel, operate
 from doorstep_simulator.playback import Film
 from doorstep_simulator.telling import Telling
 
