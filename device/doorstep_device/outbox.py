@@ -49,7 +49,7 @@ from doorstep_shared.manifest import (
 )
 from doorstep_shared.receipts import verify_receipt
 from doorstep_shared.signing import Signed, SigningKey, VerifyKey, WrongSignatureError
-from doorstep_shared.tail import MAX_SLOT_BYTES, recover
+from doorstep_shared.tail import MAX_SLOT_BYTES, recover, was_safe_once
 from doorstep_shared.wire import Announcement, Event
 
 __all__ = [
@@ -509,7 +509,10 @@ class Outbox:
             self._keep(folder, record, folder.read_manifest(record))
             return
         with folder.open_object(ObjectName.FILE) as file:
-            found = recover(file.read_at, file.size())
+            size = file.size()
+            found = recover(file.read_at, size)
+            if found is None and was_safe_once(file.read_at, size):
+                raise BadMessageError("its recording was cut and then damaged; nobody can end it")
             if found is None:
                 folder.remove()
                 return

@@ -49,6 +49,8 @@ MAX_SLOT_BYTES: Final = _SLOT_HEAD.size + SEALED_CHUNK_BYTES + _CRC_BYTES
 # ISO/IEC 14496-12 section 8.1.2: a box that players skip; its head is a size and its name.
 _FREE_BOX_HEAD: Final = struct.Struct(">I4s")
 _READ_BYTES: Final = 1024 * 1024
+# What a file system keeps or loses as one; slots begin at such a page.
+_PAGE_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,8 @@ class RecordingCipher:
 def recover(read: Callable[[int, int], bytes], length: int) -> Recovered | None:
     """Return the longest complete payload in a recording that was cut; None if it holds none.
 
-    None means that the cut came before the first tick was synced.
+    None means that the cut came before the first tick was synced, or, if
+    `was_safe_once`, that the file is damaged.
 
     Args:
         read: Returns the bytes at (offset, size) of the file; asked for nothing behind its end.
@@ -256,6 +259,28 @@ def recover(read: Callable[[int, int], bytes], length: int) -> Recovered | None:
             media_ms=slot.media_ms,
         )
     return None
+
+
+def was_safe_once(read: Callable[[int, int], bytes], length: int) -> bool:
+    """Return whether a first tick had been synced: what `recover` misses then is damaged.
+
+    The second slot comes after the first one's sync. A cut before that sync leaves a
+    hole, or an end, in what the first tick wrote; sealed bytes have no page of zeros.
+
+    Args:
+        read: As for `recover`.
+        length: Likewise.
+    """
+    offset, next_offset = SLOT_OFFSETS
+    if length < offset + MAX_SLOT_BYTES:
+        return False
+    if length > next_offset:
+        return True
+    data = read(offset, MAX_SLOT_BYTES)
+    if (slot := parse_slot(data)) is not None:
+        data = read(0, chunk_offset(slot.index))
+    pages = (data[start:][:_PAGE_BYTES] for start in range(0, len(data), _PAGE_BYTES))
+    return all(map(any, pages))
 
 
 def encode_slot(slot: Slot) -> bytes:

@@ -13,6 +13,7 @@ from doorstep_shared.ids import ClipId, draw_clip_id
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
 from doorstep_shared.receipts import Receipt, sign_receipt
 from doorstep_shared.signing import Signed, SigningKey, WrongSignatureError
+from doorstep_shared.tail import SLOT_OFFSETS, free_box
 from doorstep_simulator.disk import SimulatedDisk
 from tests.people import NOW_MS, doorbell, random_from
 from tests.recording import (
@@ -326,6 +327,50 @@ def test_a_clip_that_broke_off_before_its_first_tick_never_was() -> None:
     assert outbox.break_off_clip(writer) is None
     assert outbox.usage().waiting_clips == 0
     assert not disk.exists(f"outbox/{writer.clip}")
+
+
+def recording_cut(disk: SimulatedDisk, ticks: int) -> str:
+    """Return the path of the payload of a recording that was cut."""
+    outbox = open_outbox(disk)
+    writer = outbox.begin_clip(SEALING, start())
+    for tick in range(ticks):
+        outbox.tick_clip(writer, free_box(MIB), 1000 * (tick + 1))
+    return f"outbox/{writer.clip}/payload"
+
+
+def flip_bit(disk: SimulatedDisk, path: str, offset: int) -> None:
+    with disk.open(path) as file:
+        (byte,) = file.read_at(offset, 1)
+        file.write_at(offset, bytes([byte ^ 1]))
+        file.sync()
+
+
+@pytest.mark.parametrize("ticks", [1, 2, 3])
+@pytest.mark.parametrize("place", ["nonce", "body", "slots"])
+def test_a_cut_recording_with_one_rotten_bit_is_kept_and_told(ticks: int, place: str) -> None:
+    disk = SimulatedDisk()
+    path = recording_cut(disk, ticks)
+    rotten = {"nonce": [0], "body": [MIB // 2], "slots": [each + 99 for each in SLOT_OFFSETS]}
+    for offset in rotten[place][:ticks]:
+        flip_bit(disk, path, offset)
+    found = disk.read(path)
+    for _ in range(2):
+        outbox = open_outbox(disk)
+        (problem,) = outbox.problems
+        assert problem.path == path.removesuffix("/payload")
+        assert "damaged" in problem.fact
+        assert outbox.pending_clips() == ()
+    assert disk.read(path) == found
+
+
+def test_a_rotten_bit_in_the_newest_slot_costs_the_last_tick_only() -> None:
+    disk = SimulatedDisk()
+    path = recording_cut(disk, 2)
+    flip_bit(disk, path, SLOT_OFFSETS[1] + 99)
+    outbox = open_outbox(disk)
+    (manifest,) = pending(outbox).values()
+    assert manifest.end - manifest.start == 1000
+    assert outbox.problems == ()
 
 
 def test_a_clip_that_cannot_even_be_ended_waits_for_better_times() -> None:

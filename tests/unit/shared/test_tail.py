@@ -26,6 +26,7 @@ from doorstep_shared.tail import (
     free_box,
     parse_slot,
     recover,
+    was_safe_once,
 )
 from doorstep_shared.unseal import open_payload
 
@@ -154,6 +155,7 @@ def check_cut(recorder: Recorder, luck: random.Random) -> None:
     recovered = recover(recorder.card.read, recorder.card.length)
     if recovered is None:
         assert recorder.syncs == 0
+        assert not was_safe_once(recorder.card.read, recorder.card.length)
         return
     media = media_of(opened(recorder.card, recovered))
     assert media.startswith(recorder.safe)
