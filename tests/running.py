@@ -14,6 +14,7 @@ from doorstep_simulator.facts import Fact
 from doorstep_simulator.owner import Owner
 from doorstep_simulator.playback import Film
 from doorstep_simulator.stack import Stack
+from tests.services import wait_until
 
 # A machine with other work to do may take this long for what takes milliseconds.
 PATIENCE_S = 45.0
@@ -27,11 +28,7 @@ def wait_for(is_so: Callable[[], bool], what: str, within_s: float = PATIENCE_S)
 
     A service that does not answer just now is one that has not come to it yet.
     """
-    deadline = time.monotonic() + within_s
-    while not _is_so_by_now(is_so):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {within_s:.0f} s")
-        time.sleep(0.01)
+    wait_until(lambda: _is_so_by_now(is_so), within_s=within_s, what=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,7 @@ class Home:
     @classmethod
     def found(cls, stack: Stack, folder: Path) -> "Home":
         """Found a household with one doorbell, everything of theirs below ``folder``."""
-        owner = Owner(folder / "owner")
-        owner.found_household(stack.ports.api_url, stack.invite())
+        owner = found_household(stack, folder)
         return cls(stack, owner, folder / "doorbell", owner.add_doorbell(folder / "doorbell"))
 
     @contextmanager
@@ -89,6 +85,13 @@ class Home:
 
         wait_for(is_stored, f"a stored clip of {event}")
         return found[0]
+
+
+def found_household(stack: Stack, folder: Path) -> Owner:
+    """Return somebody with a household at the stack's service; their keys are below ``folder``."""
+    owner = Owner(folder / "owner")
+    owner.found_household(stack.ports.api_url, stack.invite())
+    return owner
 
 
 def power_on(bell: Doorbell) -> None:

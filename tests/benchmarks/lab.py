@@ -15,6 +15,7 @@ from doorstep_simulator.owner import Owner
 from doorstep_simulator.processes import free_ports
 from doorstep_simulator.stack import Ports, Stack
 from tests.benchmarks.table import Row
+from tests.running import found_household
 
 
 def draw_ports() -> Ports:
@@ -55,9 +56,7 @@ class Lab:
     @cached_property
     def owner(self) -> Owner:
         """Return somebody with a household at the service."""
-        owner = Owner(self.folder / "owner")
-        owner.found_household(self.stack.ports.api_url, self.stack.invite())
-        return owner
+        return found_household(self.stack, self.folder)
 
     def make_card(self, name: str) -> Path:
         """Return the state folder of a doorbell that the household has listed."""
