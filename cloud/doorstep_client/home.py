@@ -115,9 +115,11 @@ class Home:
                 do="doorstep init URL --invite CODE",
             )
         try:
-            return MemberKeys(SigningKey(bytes.fromhex(seed.decode())), Identity.parse(_key(age)))
+            keys = MemberKeys(SigningKey(bytes.fromhex(seed.decode())), Identity.parse(_key(age)))
+            _ = keys.sign.public  # a seed of another length fails here, and not later
         except (ValueError, DoorstepError) as error:
             raise self._damaged("signing.key or age.key") from error
+        return keys
 
     def keys_or_new(self, random: Random) -> MemberKeys:
         """Return this person's keys; make and store them when there are none."""
@@ -228,7 +230,9 @@ def write_private(path: Path, data: bytes) -> None:
 def _write_whole(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+        )
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()

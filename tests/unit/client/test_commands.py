@@ -1,0 +1,171 @@
+"""What people type, and what they read."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import structlog
+
+from doorstep_client import __main__ as command
+from doorstep_client.home import Home
+from doorstep_client.household import Household
+from doorstep_client.service import error_in
+from doorstep_shared.errors import RefusedError, TryLaterError
+from doorstep_shared.unseal import parse_identity_file
+from tests.cast import PUBLIC_URL, Stage
+from tests.people import doorbell, random_from
+from tests.unit.client.conftest import Line
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Ended]
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Home, line: Line
+) -> Type:
+    """Returns how ``doorstep`` ends with these words behind it."""
+    del line
+    monkeypatch.setenv("DOORSTEP_HOME", str(home.folder))
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["doorstep", *words])
+        capsys.readouterr()
+        try:
+            with structlog.testing.capture_logs():  # the service in this process tells much
+                command.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        else:
+            code = 0
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run
+
+
+def test_init_founds_a_household_once(typed: Type, service: Stage, home: Home) -> None:
+    first = typed("init", PUBLIC_URL, "--invite", service.invite())
+    assert first.code == 0
+    assert str(home.folder) in first.out
+    again = typed("init", PUBLIC_URL, "--invite", service.invite())
+    assert again.code == 1
+    assert "already belongs" in again.err
+    assert "Nothing was changed." in again.err
+
+
+def test_without_a_household_every_command_says_what_to_do_first(typed: Type) -> None:
+    for words in (["status"], ["event", "list"], ["clip", "list"], ["device", "list"]):
+        ended = typed(*words)
+        assert ended.code == 1
+        assert ended.out == ""
+        assert "Do: doorstep init URL --invite CODE" in ended.err
+    assert typed("key", "export").code == 1
+
+
+def test_a_wrong_word_is_a_usage_error(typed: Type) -> None:
+    assert typed("no-such-command").code == 2
+    assert typed("event", "list", "--limit", "0").code == 2
+
+
+def test_a_service_that_is_away_is_told_in_three_lines(
+    typed: Type, household: Household, line: Line
+) -> None:
+    def away(request: httpx.Request, _: object) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    line.mangle = away
+    ended = typed("status")
+    assert (ended.code, ended.out) == (1, "")
+    fact, safe, do = ended.err.strip().splitlines()
+    assert fact.startswith(f"doorstep: the service at {household.account.url} does not answer")
+    assert safe.startswith("Nothing was changed")
+    assert do.startswith("Do: curl")
+
+
+def test_lists_of_nothing_say_so_and_are_empty_for_scripts(
+    typed: Type, household: Household
+) -> None:
+    del household
+    for noun in ("event", "clip", "device", "token"):
+        assert typed(noun, "list").err.strip()
+        assert json.loads(typed(noun, "list", "--json").out) == []
+    assert typed("clip", "verify").code == 1
+
+
+def test_status_tells_members_history_and_doorbells(
+    typed: Type, household: Household, service: Stage
+) -> None:
+    assert "No doorbell yet" in typed("status").out
+    claim = household.make_claim(random_from("claim"))
+    assert "1 claim(s) wait" in typed("status").out
+    service.enrol(doorbell("front"), claim)
+    assert "not added yet" in typed("status").out
+    told = json.loads(typed("status", "--json").out)
+    assert (told["members"], told["statement"], told["waiting_claims"]) == (1, 0, 1)
+
+
+def test_tokens_are_shown_once_listed_without_secrets_and_revoked(
+    typed: Type, household: Household
+) -> None:
+    del household
+    made = json.loads(typed("token", "create", "a script", "--days", "7", "--json").out)
+    assert made["token"].startswith("dst_pat_")
+    listed = typed("token", "list")
+    assert made["id"] in listed.out
+    assert made["token"] not in listed.out + listed.err
+    assert typed("token", "revoke", made["id"]).code == 0
+    assert made["id"] not in typed("token", "list").out
+
+
+def test_the_exported_key_is_an_identity_file(
+    typed: Type, household: Household, home: Home
+) -> None:
+    del household
+    exported = typed("key", "export")
+    assert exported.code == 0
+    assert parse_identity_file(exported.out) == [home.keys().age]
+
+
+def test_a_doorbell_that_answers_is_listed(
+    typed: Type, household: Household, service: Stage
+) -> None:
+    waited = typed("device", "add", "--timeout", "0", "--json")
+    assert waited.code == 1
+    assert "no doorbell answered yet" in waited.err
+    (claim,) = household.pending_claims()
+    assert json.loads(waited.out)["claim"] == str(claim)
+    service.enrol(doorbell("front"), claim)
+    ended = typed("device", "add", "--resume", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out) == {"device": doorbell("front").device.id, "statement": 1}
+    assert doorbell("front").device.id in typed("device", "list").out
+    assert typed("device", "add", "--resume").code == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "family"),
+    [(401, RefusedError), (404, RefusedError), (409, RefusedError), (400, RefusedError)]
+    + [(code, TryLaterError) for code in (429, 502, 503, 504)],
+)
+def test_an_answer_says_whether_to_try_again(status: int, family: type[Exception]) -> None:
+    problem = {"title": "the fact", "detail": "what is safe", "do": "what to do"}
+    error = error_in(httpx.Response(status, json=problem))
+    assert isinstance(error, family)
+    assert (error.fact, error.safe, error.do) == ("the fact", "what is safe", "what to do")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"title": 7}'])
+def test_an_answer_without_a_problem_is_told_by_its_number(body: bytes) -> None:
+    assert "418" in error_in(httpx.Response(418, content=body)).fact
