@@ -19,9 +19,12 @@ from doorstep_cloud.devices.authority import Authority, moment_of
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.devices.tables import ClaimRow, DeviceRow
 from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.households import codes
 from doorstep_cloud.households.chain import append_statement, found_household
 from doorstep_cloud.households.invites import create_invite
 from doorstep_cloud.households.principal import Speaker
+from doorstep_cloud.households.sign_in import SESSION_MS
+from doorstep_cloud.households.tables import SessionRow
 from doorstep_cloud.households.tokens import Wish, create_token
 from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
 from doorstep_cloud.store.objects import ObjectStore
@@ -133,6 +136,22 @@ class House:
         wish = Wish(name="test", scopes=frozenset(scopes), days=90)
         with self._databases.write() as unit:
             _, code = create_token(unit, holder, wish, NOW_MS, secrets.token_bytes)
+            unit.commit()
+        return code
+
+    def session(self) -> str:
+        """Return the code of a new session of the owner."""
+        code = codes.draw_code(codes.SESSION, secrets.token_bytes)
+        with self._databases.write() as unit:
+            row = SessionRow(
+                code_sha256=codes.hash_code(code),
+                household=self.id,
+                member=self.owner.member.member,
+                signed_at_ms=NOW_MS,
+                created_at_ms=NOW_MS,
+                expires_at_ms=NOW_MS + SESSION_MS,
+            )
+            unit.main.add(row)
             unit.commit()
         return code
 

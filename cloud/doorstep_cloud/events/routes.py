@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from doorstep_cloud.access.policy import Action, Actor
+from doorstep_cloud.access.policy import Action
 from doorstep_cloud.events.hub import Hub, Listener
 from doorstep_cloud.events.paging import ListQuery, add_link
 from doorstep_cloud.events.rules import EventItem
@@ -18,9 +18,11 @@ from doorstep_cloud.events.service import events_after, list_events
 from doorstep_cloud.households.principal import (
     ActorDep,
     Clock,
+    CodeDep,
     DatabasesDep,
     NowDep,
     PublicUrlDep,
+    actor_of_code,
     authorize,
     household_of,
     speaker,
@@ -29,7 +31,7 @@ from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.moments import Moment
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.fields import ClipIdField, DeviceIdField, EventIdField
-from doorstep_shared.ids import EventId
+from doorstep_shared.ids import EventId, HouseholdId
 from doorstep_shared.manifest import ClipKind
 from doorstep_shared.wire import Alert
 
@@ -94,19 +96,19 @@ def show_events(
 async def stream_events(
     request: Request,
     databases: DatabasesDep,
-    actor: ActorDep,
+    code: CodeDep,
     last_event_id: Annotated[EventIdField | None, Header()] = None,
 ) -> Response:
     """Send each event as it happens, as server-sent events; with Last-Event-ID also those missed.
 
-    Every 15 seconds it is asked again whether the caller may listen: if so, a
-    comment is sent, and if not, the line ends.
+    Every 15 seconds it is asked again whose the caller's code is and whether they may
+    listen: if so, a comment is sent, and if not, the line ends.
     """
     clock: Clock = request.app.state.clock
     hub: Hub = request.app.state.hub
-    await run_in_threadpool(_check, databases, actor, clock())
+    household = await run_in_threadpool(_check, databases, code, clock())
     # It listens before it looks back, so that nothing falls between the two.
-    listener = hub.listen(speaker(actor).household)
+    listener = hub.listen(household)
     try:
         missed = await run_in_threadpool(_missed, databases, listener, last_event_id)
     except BaseException:
@@ -114,7 +116,7 @@ async def stream_events(
         raise
 
     def still_may() -> None:
-        _check(databases, actor, clock())
+        _check(databases, code, clock())
 
     return EventStream(listener, missed, still_may)
 
@@ -163,9 +165,12 @@ async def _frames(
             yield _frame(item_now)
 
 
-def _check(databases: Databases, actor: Actor, now: int) -> None:
+def _check(databases: Databases, code: str, now: int) -> HouseholdId:
+    """Return whose events the holder of ``code`` may hear at ``now``."""
     with databases.read() as unit:
+        actor = actor_of_code(unit, code, now)
         authorize(unit, actor, Action.READ_EVENTS, household_of(actor), now)
+    return speaker(actor).household
 
 
 def _missed(databases: Databases, listener: Listener, last: EventId | None) -> Sequence[EventItem]:

@@ -108,23 +108,33 @@ NowDep = Annotated[int, Depends(current_time)]
 PublicUrlDep = Annotated[str, Depends(public_url)]
 
 
-def current_actor(
-    databases: DatabasesDep,
-    now: NowDep,
+def current_code(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-) -> Actor:
+) -> str:
+    """Return the session's or token's code that came with this request; empty if none did."""
+    return "" if credentials is None else credentials.credentials
+
+
+CodeDep = Annotated[str, Depends(current_code)]
+
+
+def current_actor(databases: DatabasesDep, now: NowDep, code: CodeDep) -> Actor:
     """Return who sent this request; a code that is unknown or has ended is nobody's."""
-    if credentials is None:
+    if not code:
         return Anonymous()
     with databases.read() as unit:
-        return actor_of_code(unit, credentials.credentials, now)
+        return actor_of_code(unit, code, now)
 
 
 ActorDep = Annotated[Actor, Depends(current_actor)]
 
 
 def actor_of_code(unit: Unit, code: str, now: int) -> Actor:
-    """Return whose session or token ``code`` is, Anonymous if nobody's."""
+    """Return whose session or token ``code`` is, Anonymous if nobody's (any more).
+
+    Who asks for long, such as a listener, is looked up again: an actor once found
+    does not know that its session has been ended or its token revoked.
+    """
     if codes.is_well_formed(codes.SESSION, code, checked=False):
         return _session_holder(unit, code, now)
     if codes.is_well_formed(codes.TOKEN, code, checked=True):

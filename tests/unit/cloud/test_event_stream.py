@@ -16,13 +16,13 @@ from doorstep_cloud.events import routes
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import record_event
-from doorstep_cloud.households.tables import MemberRow
+from doorstep_cloud.households.tables import MemberRow, SessionRow, TokenRow
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import connect_objects
+from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ClipKind
 from tests.cloud_world import URL, House, WebServer, app_over, open_empty
-from tests.people import NOW_MS, OWNER, doorbell, person
+from tests.people import DAY_MS, NOW_MS, OWNER, doorbell, person
 from tests.scripted_doorbell import make_event
 from tests.services import wait_until
 
@@ -47,10 +47,14 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def web(databases: Databases, hub: Hub) -> Iterator[WebServer]:
-    nowhere = connect_objects(
+def nowhere() -> ObjectStore:
+    return connect_objects(
         endpoint="http://127.0.0.1:9", bucket="none", access_key="", secret_key="", connections=1
     )
+
+
+@pytest.fixture
+def web(databases: Databases, hub: Hub, nowhere: ObjectStore) -> Iterator[WebServer]:
     with WebServer(app_over(databases, nowhere, hub), hub.close) as server:
         yield server
 
@@ -187,7 +191,7 @@ def test_a_line_on_which_much_happens_is_asked_about_all_the_same(
         wait_until(ended, what="the end of the line")
 
 
-def test_a_line_ends_soon_after_its_token_does(
+def test_a_line_ends_soon_after_its_member_goes(
     web: WebServer, house: House, databases: Databases
 ) -> None:
     with (
@@ -198,6 +202,34 @@ def test_a_line_ends_soon_after_its_token_does(
         with databases.write() as unit:
             unit.main.execute(delete(MemberRow))
             unit.commit()
+        wait_until(lambda: stream.frame() == {}, what="the end of the line")
+
+
+@pytest.mark.parametrize("table", [TokenRow, SessionRow])
+def test_a_line_ends_soon_after_its_token_is_revoked_or_its_session_ended(
+    web: WebServer, house: House, databases: Databases, table: type[TokenRow] | type[SessionRow]
+) -> None:
+    code = house.token(Scope.EVENTS_READ) if table is TokenRow else house.session()
+    with patch.object(routes, "COMMENT_S", 0.02), listening(web, code) as stream:
+        assert [stream.frame() for _ in range(2)] == [{"": "listening"}, {"": ""}]
+        with databases.write() as unit:
+            unit.main.execute(delete(table))
+            unit.commit()
+        wait_until(lambda: stream.frame() == {}, what="the end of the line")
+
+
+def test_a_line_ends_when_its_token_would_have(
+    house: House, databases: Databases, hub: Hub, nowhere: ObjectStore
+) -> None:
+    now = [NOW_MS]
+    app = app_over(databases, nowhere, hub, clock=lambda: now[0])
+    with (
+        patch.object(routes, "COMMENT_S", 0.02),
+        WebServer(app, hub.close) as web,
+        listening(web, house.token(Scope.EVENTS_READ)) as stream,
+    ):
+        assert [stream.frame() for _ in range(2)] == [{"": "listening"}, {"": ""}]
+        now[0] += 90 * DAY_MS
         wait_until(lambda: stream.frame() == {}, what="the end of the line")
 
 
