@@ -30,8 +30,11 @@ from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connec
 from doorstep_cloud.web.health import Probe
 from doorstep_shared.errors import TryLaterError
 
-# Web threads that stream, workers that store, and one that asks whether the store is there.
+# Beside web threads that stream: workers that store.
 _SPARE_CONNECTIONS: Final = 8
+
+# A store that does not say within so long whether it holds something is not well.
+_PROBE_ANSWER_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +60,7 @@ def run_all(settings: Settings) -> None:
         listener = stack.enter_context(listen_tcp(settings.listen_host, settings.listen_port))
         admin = stack.enter_context(listen_unix(folder / ADMIN_SOCKET))
         stack.callback((folder / ADMIN_SOCKET).unlink, missing_ok=True)
-        hub, objects = Hub(), _objects(settings)
+        hub, objects = Hub(), _objects(settings, settings.download_limit + _SPARE_CONNECTIONS)
         ingest = _ingest(settings, databases, objects, hub, keys)
         app = create_app(
             Parts(
@@ -67,7 +70,7 @@ def run_all(settings: Settings) -> None:
                 hub=hub,
                 objects=objects,
                 download_limit=settings.download_limit,
-                probes=_probes(objects, ingest),
+                probes=_probes(_objects(settings, 1, answer_s=_PROBE_ANSWER_S), ingest),
                 statement_listener=ingest.statement_made,
             )
         )
@@ -84,13 +87,14 @@ def run_all(settings: Settings) -> None:
         asyncio.run(serve_until_stopped(servers, before_stop=hub.close))
 
 
-def _objects(settings: Settings) -> ObjectStore:
+def _objects(settings: Settings, connections: int, *, answer_s: float | None = None) -> ObjectStore:
     return connect_objects(
         endpoint=settings.s3_endpoint,
         bucket=settings.s3_bucket,
         access_key=settings.s3_access_key,
         secret_key=settings.read_s3_secret(),
-        connections=settings.download_limit + _SPARE_CONNECTIONS,
+        connections=connections,
+        answer_s=answer_s,
     )
 
 

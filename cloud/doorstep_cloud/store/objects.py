@@ -155,7 +155,13 @@ class ObjectStore:
 
 
 def connect_objects(
-    *, endpoint: str, bucket: str, access_key: str, secret_key: str, connections: int
+    *,
+    endpoint: str,
+    bucket: str,
+    access_key: str,
+    secret_key: str,
+    connections: int,
+    answer_s: float | None = None,
 ) -> ObjectStore:
     """Return the store at ``endpoint``; nothing is sent yet.
 
@@ -165,12 +171,14 @@ def connect_objects(
         access_key: Name of the key pair.
         secret_key: Secret of the key pair.
         connections: How many calls may be under way at once: as many as threads will call.
+        answer_s: Asked once, the store has so long to connect and as long to answer. None is
+            for large objects: up to half a minute, three times.
     """
     config = Config(
         max_pool_connections=connections,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "max_attempts": 2},
+        connect_timeout=answer_s or CONNECT_TIMEOUT_S,
+        read_timeout=answer_s or READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": 1 if answer_s else 3},
         # Every put brings its SHA-256 in a signed header, which the store checks. Signing the
         # body too, or a second checksum, would hash each byte once more for nothing.
         request_checksum_calculation="when_required",

@@ -40,23 +40,37 @@ class Health(BaseModel):
 class Probes:
     """The parts and how each is asked; answers are kept for two seconds.
 
+    Whoever comes while the parts are being asked gets the answer before: a part that
+    hangs must hold one thread, not one for each who asks.
+
     Attributes:
-        probes: By the part's name, in the order they are shown.
+        probes: By the part's name, in the order they are shown. Each answers within seconds.
     """
 
     probes: Mapping[str, Probe]
     _asked_at: float = field(default=float("-inf"), init=False)
-    _last: Health = field(default_factory=lambda: Health(is_ready=False, parts=[]), init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _last: Health = field(init=False)
+    _asking: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with parts of which nothing is known."""
+        parts = [Part(name=name, is_well=False, fact="not asked yet") for name in self.probes]
+        self._last = Health(is_ready=False, parts=parts)
 
     def ask(self) -> Health:
-        """Return the health of all parts, at most two seconds old."""
-        with self._lock:
-            if time.monotonic() - self._asked_at > _FRESH_S:
-                parts = [_ask(name, probe) for name, probe in self.probes.items()]
-                self._last = Health(is_ready=all(part.is_well for part in parts), parts=parts)
-                self._asked_at = time.monotonic()
-            return self._last
+        """Return the health of all parts: two seconds old at most, or the newest there is."""
+        if self._asking.acquire(blocking=False):
+            try:
+                self._ask_again_if_old()
+            finally:
+                self._asking.release()
+        return self._last
+
+    def _ask_again_if_old(self) -> None:
+        if time.monotonic() - self._asked_at > _FRESH_S:
+            parts = [_ask(name, probe) for name, probe in self.probes.items()]
+            self._last = Health(is_ready=all(part.is_well for part in parts), parts=parts)
+            self._asked_at = time.monotonic()
 
 
 def probes(request: Request) -> Probes:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,7 @@ from structlog.testing import capture_logs
 
 from doorstep_cloud.access.attempts import MAX_PER_WINDOW
 from doorstep_cloud.store.errors import ConflictError, DatabaseUnavailableError, TooOftenError
+from doorstep_cloud.store.objects import ObjectStoreError, connect_objects
 from doorstep_cloud.web.health import Probes
 from doorstep_cloud.web.limits import MAX_BODY_BYTES
 from doorstep_cloud.web.problems import install_problems
@@ -232,6 +235,43 @@ def test_strangers_do_not_make_the_service_ask_its_parts_again_and_again() -> No
     for _ in range(50):
         probes.ask()
     assert asked == [1]
+
+
+def test_whoever_comes_while_a_part_hangs_gets_the_answer_before() -> None:
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def probe() -> None:
+        hanging.set()
+        assert go_on.wait(20)
+
+    probes = Probes({"part": probe})
+    first = threading.Thread(target=probes.ask)
+    first.start()
+    assert hanging.wait(20)
+    meanwhile = probes.ask()
+    go_on.set()
+    first.join(20)
+    assert (meanwhile.is_ready, meanwhile.parts[0].fact) == (False, "not asked yet")
+    assert probes.ask().is_ready
+
+
+def test_a_store_that_takes_calls_and_says_nothing_is_found_out_soon() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = connect_objects(
+            endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            bucket="clips",
+            access_key="a",
+            secret_key="b",
+            connections=1,
+            answer_s=0.05,
+        )
+        with pytest.raises(ObjectStoreError):
+            store.sha256_of("readyz")
+        silent.settimeout(5)
+        silent.accept()[0].close()
+        silent.settimeout(0)  # It was asked once, and not again.
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_the_log_names_routes_and_never_ids_or_codes(home: Stage) -> None:
