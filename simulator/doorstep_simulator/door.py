@@ -45,6 +45,7 @@ class Door:
     Attributes:
         is_on: Whether the doorbell has power and runs.
         is_connected: Whether it reaches the broker.
+        seeking_s: Since when it seeks the broker, or has sought it last; monotonic.
         is_cut: Whether its network was cut by hand.
         is_recording: What its status light shows.
         is_moving: Whether something moves before the camera.
@@ -58,6 +59,7 @@ class Door:
 
     is_on: bool = False
     is_connected: bool = False
+    seeking_s: float = 0.0
     is_cut: bool = False
     is_recording: bool = False
     is_moving: bool = False
@@ -121,8 +123,8 @@ def _clip(state: str) -> Callable[[Door, Fact], Door]:
     return meaning
 
 
-def _on(door: Door, _: Fact) -> Door:
-    return replace(door, is_on=True, is_film_over=False, trouble="")
+def _on(door: Door, fact: Fact) -> Door:
+    return replace(door, is_on=True, seeking_s=fact.arrived_s, is_film_over=False, trouble="")
 
 
 def _off(door: Door, fact: Fact) -> Door:
@@ -143,14 +145,16 @@ def _trouble(what: str) -> Callable[[Door, Fact], Door]:
 def _connection(*, is_connected: bool) -> Callable[[Door, Fact], Door]:
     def meaning(door: Door, fact: Fact) -> Door:
         # Rings travel on the control connection; it stands for both.
-        is_ours = fact.text("connection") == "control"
-        return replace(door, is_connected=is_connected) if is_ours else door
+        if fact.text("connection") != "control":
+            return door
+        seeking_s = door.seeking_s if is_connected else fact.arrived_s
+        return replace(door, is_connected=is_connected, seeking_s=seeking_s)
 
     return meaning
 
 
 def _network(door: Door, fact: Fact) -> Door:
-    return replace(door, is_cut=fact.text("state") == "off")
+    return replace(door, is_cut=fact.text("state") == "off", seeking_s=fact.arrived_s)
 
 
 def _light(door: Door, fact: Fact) -> Door:

@@ -3,12 +3,13 @@
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from operator import methodcaller
-from typing import ClassVar, Final
+from operator import itemgetter, methodcaller
+from typing import ClassVar, Final, Protocol
 
 from rich.text import Text
 from textual import work
@@ -17,24 +18,63 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, Footer, Header, Static
 
-from doorstep_client.clips import ClipItem
+from doorstep_client.clips import ClipItem, EventItem
 from doorstep_client.output import STATE_WORDS
 from doorstep_shared.errors import DoorstepError
-from doorstep_simulator.block import ENV_LINE
+from doorstep_simulator.block import BLOCK
 from doorstep_simulator.door import Door, SeenEvent
 from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.interrupts import calling
+from doorstep_simulator.report import spoken_ms
 from doorstep_simulator.telling import Telling
 from doorstep_simulator.words import narrated
 
 LOOK_EVERY_S: Final = 0.1
 ASK_EVERY_S: Final = 2.0
 ROWS: Final = 9
-LINES: Final = (ENV_LINE, "doorstep listen", "doorstep clip save")
+# A command that is wider than eighty columns goes on after its pipe, as a shell lets it: what
+# is copied from the panel is what is printed elsewhere.
+LINES: Final = tuple(
+    line for command in BLOCK for line in command.replace(" | ", " |\n    ").splitlines()
+)
 """What to type in another terminal."""
 
-ReadClips = Callable[[], Sequence[ClipItem]]
-"""Asks the service for the newest clips, as their owner."""
+TYPE_THIS: Final = "In another terminal, in this folder (then also: doorstep listen):"
+
+
+class Books(Protocol):
+    """What the owner can look up at the service."""
+
+    def clips(self, limit: int) -> Sequence[ClipItem]:
+        """Return the newest clips first.
+
+        Raises:
+            DoorstepError: The service cannot be asked now.
+        """
+        ...
+
+    def events(self, *, limit: int) -> Sequence[EventItem]:
+        """Return the newest events first.
+
+        Raises:
+            DoorstepError: The service cannot be asked now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """What the person at the panel is told beside the doorbell itself.
+
+    Attributes:
+        api: Address of the service.
+        ready: What the service is ready with; empty if nobody waited for that.
+        books: Asked in a thread; None when the owner's keys are elsewhere.
+    """
+
+    api: str
+    ready: str = ""
+    books: Books | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +92,94 @@ class Sign:
     colour: str
 
 
-def signs_of(door: Door) -> tuple[Sign, ...]:
-    """Return how power, light, network and outbox stand."""
+def signs_of(door: Door, now_s: float) -> tuple[Sign, ...]:
+    """Return how power, light, network and outbox stand.
+
+    Args:
+        door: The door.
+        now_s: Monotonic.
+    """
     return (
         Sign("Power", "on", "green") if door.is_on else Sign("Power", "OFF", "red"),
         Sign("Light", "● recording", "red") if door.is_recording else Sign("Light", "○ off", "dim"),
-        _network_sign(door),
+        _network_sign(door, now_s),
         _outbox_sign(door),
     )
 
 
 def event_line(event: SeenEvent) -> str:
     """Return one event as the panel lists it."""
-    took = "waits" if event.took_ms is None else f"stored in {event.took_ms:.0f} ms"
+    took = "waits" if event.took_ms is None else f"stored in {spoken_ms(event.took_ms)}"
     at = datetime.fromtimestamp(event.at_ms / 1000).astimezone()
     return f"{at:%H:%M:%S}  {event.kind:<6}  {took}"
+
+
+def stored_event_line(event: EventItem) -> str:
+    """Return one event of an earlier time as the panel lists it."""
+    return f"{event.at.astimezone():%H:%M:%S}  {event.kind.value:<6}  stored"
 
 
 def clip_line(clip: ClipItem) -> str:
     """Return one clip as the panel lists it."""
     at = clip.started_at.astimezone()
-    return (
-        f"{at:%H:%M:%S}  {clip.kind.value:<6}  {clip.duration_s:3.0f} s  {STATE_WORDS[clip.state]}"
-    )
+    cut = ", cut short" if clip.is_truncated else ""
+    state = STATE_WORDS[clip.state]
+    return f"{at:%H:%M:%S}  {clip.kind.value:<6}  {clip.duration_s:3.0f} s  {state}{cut}"
 
 
-def _network_sign(door: Door) -> Sign:
+def event_lines(door: Door, stored: Sequence[EventItem]) -> list[str]:
+    """Return the newest events as the panel lists them, those of earlier runs among them.
+
+    Args:
+        door: What this run has seen.
+        stored: What the service lists.
+    """
+    lines = [(event.at_ms / 1000, event_line(event)) for event in door.events.values()]
+    lines += [
+        (event.at.timestamp(), stored_event_line(event))
+        for event in stored
+        if event.id not in door.events
+    ]
+    return [line for _, line in sorted(lines, key=itemgetter(0), reverse=True)[:ROWS]]
+
+
+def _network_sign(door: Door, now_s: float) -> Sign:
     if door.is_cut:
         return Sign("Network", "CUT", "red")
+    if not door.is_on:
+        return Sign("Network", "no power", "dim")
     if door.is_connected:
         return Sign("Network", "connected", "green")
-    return Sign("Network", "not connected", "yellow")
+    # When the next try comes only the doorbell knows; that it will is what counts.
+    return Sign("Network", f"trying again… {now_s - door.seeking_s:.0f} s", "yellow")
 
 
 def _outbox_sign(door: Door) -> Sign:
-    events, clips = door.waiting_events, door.waiting_clips
-    if events == clips == 0:
-        return Sign("Outbox", "empty", "green")
-    return Sign("Outbox", f"{events} events, {clips} clips wait", "yellow")
+    waiting = spoken_waiting(door.waiting_events, door.waiting_clips)
+    if not door.is_on:
+        return Sign("Outbox", f"power is off{waiting and ': '}{waiting}", "dim")
+    if waiting:
+        return Sign("Outbox", waiting, "yellow")
+    if "stored" in door.clips.values():
+        return Sign("Outbox", "all stored; copies stay until room is needed", "green")
+    return Sign("Outbox", "nothing waits", "green")
 
 
-def operate(doorbell: Doorbell, api: str, read_clips: ReadClips | None, tell: Telling) -> None:
+def spoken_waiting(events: int, clips: int) -> str:
+    """Return what waits on the card, as a person says it; empty if nothing does."""
+    numbers = {"event": events, "clip": clips}
+    parts = [f"{n} {what}{'' if n == 1 else 's'}" for what, n in numbers.items() if n]
+    verb = "waits" if events + clips == 1 else "wait"
+    return f"{' and '.join(parts)} {verb}" if parts else ""
+
+
+def operate(doorbell: Doorbell, guide: Guide, tell: Telling) -> None:
     """Hand the doorbell to the person at the terminal until they quit.
 
     Without a terminal, each line of stdin is a command, and its end is not a goodbye.
     """
     if sys.stdin.isatty() and sys.stdout.isatty():
-        Panel(doorbell, api, read_clips).run_until_signal()
+        Panel(doorbell, guide).run_until_signal()
     else:
         with narrated(doorbell, tell):
             _obey_lines(doorbell, tell)
@@ -141,33 +222,35 @@ class Panel(App[None]):
     CSS = """
     Screen { layout: vertical; }
     #top { height: 7; }
-    #bell { width: 24; height: 5; margin: 1 1 0 1; text-style: bold; }
-    #signs { width: 1fr; margin: 1 0 0 1; height: 5; }
+    #bell { width: 22; height: 5; margin: 1 1 0 1; text-style: bold; }
+    #signs { width: 1fr; margin: 1 0 0 1; height: 5; text-wrap: nowrap; text-overflow: ellipsis; }
     #lists { height: 1fr; }
-    #events, #clips { width: 1fr; padding: 0 1; }
+    #events, #clips { width: 1fr; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #trouble { height: auto; color: $error; padding: 0 1; }
-    #type { height: 4; padding: 0 1; color: $text-muted; }
+    #type { height: auto; padding: 0 1; color: $text-muted; }
+    .-narrow #bell { width: 11; min-width: 11; margin: 1 0 0 0; }
+    .-narrow #lists { layout: vertical; }
+    .-low Header, .-low #type { display: none; }
+    .-low #top { height: 5; }
+    .-low #bell, .-low #signs { margin: 0 1 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "press", "Press", priority=True),
-        Binding("n", "network", "Network cut/on"),
-        Binding("p", "power", "Power cut/on"),
+        Binding("n", "network", "Cut network"),
+        Binding("p", "power", "Cut power"),
         Binding("q,ctrl+c", "quit", "Quit", priority=True),
     ]
 
-    def __init__(self, doorbell: Doorbell, api: str, read_clips: ReadClips | None) -> None:
-        """Show ``doorbell``.
-
-        Args:
-            doorbell: Switched on already, or not.
-            api: Address of the service.
-            read_clips: Called in a thread; None when the owner's keys are elsewhere.
-        """
+    def __init__(self, doorbell: Doorbell, guide: Guide) -> None:
+        """Show ``doorbell``, switched on already or not."""
         super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (70, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (22, "-tall")]
         self._doorbell = doorbell
-        self._api = api
-        self._read_clips = read_clips
+        self._guide = guide
+        self._is_answering = True
         self._clips: Sequence[ClipItem] = ()
+        self._events: Sequence[EventItem] = ()
         # Held here: the last look may come when the screen has already gone.
         self._places = {name: Static(id=name) for name in ("signs", "events", "clips", "trouble")}
 
@@ -191,16 +274,13 @@ class Panel(App[None]):
             yield self._places["events"]
             yield self._places["clips"]
         yield self._places["trouble"]
-        yield Static(
-            "In another terminal:\n" + "\n".join(f"  {line}" for line in LINES),
-            id="type",
-            markup=False,
-        )
+        if self._guide.books is not None:
+            yield Static("\n".join((TYPE_THIS, *LINES)), id="type", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
         """Follow the doorbell from now on."""
-        self.sub_title = self._api
+        self.sub_title = self._guide.api
         self.set_interval(LOOK_EVERY_S, self._show)
         self.set_interval(ASK_EVERY_S, self._ask)
         self._show()
@@ -226,35 +306,43 @@ class Panel(App[None]):
         switch = self._doorbell.cut_power if self._doorbell.is_on else self._doorbell.power_on
         self.run_worker(switch, thread=True, exclusive=True, group="power")
 
-    @work(thread=True, exclusive=True, group="clips")
+    @work(thread=True, exclusive=True, group="books")
     def _ask(self) -> None:
-        """Ask the service for the newest clips; it may be away for a while."""
-        if self._read_clips is not None:
-            with suppress(DoorstepError):
-                self._clips = tuple(self._read_clips())
+        """Ask the service for the newest clips and events; it may be away for a while."""
+        if (books := self._guide.books) is None:
+            return
+        try:
+            self._clips, self._events = books.clips(ROWS), books.events(limit=ROWS)
+        except DoorstepError:
+            self._is_answering = False
+        else:
+            self._is_answering = True
 
     def _show(self) -> None:
         door = self._doorbell.door
         signs = Text()
-        for sign in signs_of(door):
+        for sign in (*self._service_signs(), *signs_of(door, time.monotonic())):
             signs.append(f"{sign.name:<9}", "dim").append(f"{sign.text}\n", sign.colour)
         self._set("signs", signs)
-        self._set("events", _listed("Events", [event_line(e) for e in _newest(door)]))
+        self._set("events", _listed("Events", event_lines(door, self._events)))
         self._set("clips", _listed("Clips", self._clip_lines(door)))
         self._set("trouble", Text(door.trouble))
 
+    def _service_signs(self) -> tuple[Sign, ...]:
+        if not self._guide.ready:
+            return ()
+        if not self._is_answering:
+            return (Sign("Service", "does not answer", "red"),)
+        return (Sign("Service", f"ready: {self._guide.ready}", "bold green"),)
+
     def _clip_lines(self, door: Door) -> list[str]:
-        if self._read_clips is not None:
-            return [clip_line(clip) for clip in self._clips[:ROWS]]
+        if self._guide.books is not None:
+            return [clip_line(clip) for clip in self._clips]
         newest = list(door.clips.items())[: -ROWS - 1 : -1]
         return [f"{clip[:13]}…  {state}" for clip, state in newest]
 
     def _set(self, name: str, content: Text) -> None:
         self._places[name].update(content)
-
-
-def _newest(door: Door) -> list[SeenEvent]:
-    return list(door.events.values())[: -ROWS - 1 : -1]
 
 
 def _listed(title: str, lines: Sequence[str]) -> Text:

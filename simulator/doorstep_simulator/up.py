@@ -16,7 +16,7 @@ from doorstep_simulator.block import BLOCK, ENV_LINE
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.folder import hold
 from doorstep_simulator.owner import Owner
-from doorstep_simulator.panel import operate
+from doorstep_simulator.panel import Guide, operate
 from doorstep_simulator.playback import Film
 from doorstep_simulator.settling import DOORBELL_FOLDER, settle
 from doorstep_simulator.stack import Stack
@@ -54,9 +54,9 @@ def run_up(folder: Path, film: Film, speed: float, tell: Telling) -> None:
         doorbell = Doorbell(_wiring(stack, film, speed))
         with _switched_on(doorbell, tell):
             with narrated(doorbell, tell):
-                _become_ready(doorbell, owner)
-                _tell_ready(stack, tell)
-            operate(doorbell, stack.ports.api_url, owner.clips, tell)
+                ready = _become_ready(doorbell, owner)
+                _tell_ready(stack, ready, tell)
+            operate(doorbell, Guide(stack.ports.api_url, ready, owner), tell)
 
 
 def run_doorbell(state: Path, claim: str | None, film: Film, speed: float, tell: Telling) -> None:
@@ -90,16 +90,16 @@ def run_doorbell(state: Path, claim: str | None, film: Film, speed: float, tell:
         )
     )
     with _switched_on(doorbell, tell):
-        operate(doorbell, enrolment.url, None, tell)
+        operate(doorbell, Guide(enrolment.url), tell)
 
 
-def _become_ready(doorbell: Doorbell, owner: Owner) -> None:
-    """Return when a ring's clip is stored; the first visitor rings."""
+def _become_ready(doorbell: Doorbell, owner: Owner) -> str:
+    """Return when a ring's clip is stored, saying which; the first time, one is pressed."""
     facts = doorbell.facts
     if not facts.wait_until(lambda: doorbell.door.is_connected, _START_S):
         raise _not_ready(doorbell, "the doorbell does not reach its broker")
     if _has_ring_clip(owner):
-        return
+        return "the ring clips of last time are stored"
     if not facts.wait_until(lambda: doorbell.filmed_s >= _RING_AFTER_S, _START_S):
         raise _not_ready(doorbell, "the doorbell's camera shows nothing")
     doorbell.press()
@@ -113,6 +113,7 @@ def _become_ready(doorbell: Doorbell, owner: Owner) -> None:
 
     if not facts.wait_until(is_ring_stored, _FIRST_CLIP_S):
         raise _not_ready(doorbell, "the first ring's clip is not stored")
+    return "a first ring's clip is stored"
 
 
 def _has_ring_clip(owner: Owner) -> bool:
@@ -127,8 +128,8 @@ def _not_ready(doorbell: Doorbell, fact: str) -> NotReadyError:
     )
 
 
-def _tell_ready(stack: Stack, tell: Telling) -> None:
-    tell(f"ready: the API is at {stack.ports.api_url}", "bold green")
+def _tell_ready(stack: Stack, ready: str, tell: Telling) -> None:
+    tell(f"ready: the API is at {stack.ports.api_url}; {ready}", "bold green")
     tell.plain("In another terminal, in this folder:")
     for line in BLOCK:
         tell.plain(f"  {line}", "bold")

@@ -100,7 +100,7 @@ def shell(folder: Path, *commands: str) -> "subprocess.CompletedProcess[str]":
 def test_up_is_used_from_another_terminal_and_taken_up_again(tmp_path: Path) -> None:
     with up(tmp_path, *QUICKLY) as running:
         running.wait_for("button pressed")
-        running.wait_for("ready: the API is at http://127.0.0.1:")
+        assert "a first ring's clip is stored" in running.wait_for("ready: the API is at http:")
 
         typed = shell(
             tmp_path,
@@ -146,7 +146,7 @@ def test_up_is_used_from_another_terminal_and_taken_up_again(tmp_path: Path) -> 
     assert "no stack runs" in shell(tmp_path, "true").stderr
 
     with up(tmp_path, *QUICKLY) as running:
-        running.wait_for("ready: the API")
+        assert "the ring clips of last time are stored" in running.wait_for("ready: the API")
         # Nobody had to ring, be founded, or be enrolled again.
         assert not any("founded" in line or "enrolled" in line for line in running.told)
         listed = shell(tmp_path, "doorstep clip list --json")
