@@ -14,7 +14,7 @@ import structlog
 
 from doorstep_device.delivery import Delivery
 from doorstep_device.household import Membership
-from doorstep_device.outbox import Outbox, PendingEvent
+from doorstep_device.outbox import Outbox, PendingEvent, Problem
 from doorstep_device.ports.broker import Broker
 from doorstep_device.ports.camera import Camera, CameraFailedError
 from doorstep_device.ports.clock import Clock
@@ -84,6 +84,8 @@ class Agent:
         self._light = Light.OFF
         # The motion event of the episode under way: motion that comes and goes is one event.
         self._motion_event: EventId | None = None
+        self._told: set[Problem] = set()
+        self._warned_of: int | None = None
         self._started_us = parts.network_clock.monotonic_us()
         self._uplink = Uplink(
             parts.brokers.control,
@@ -110,8 +112,7 @@ class Agent:
     async def run(self) -> None:
         """Run every part until cancelled; a part that fails is started again alone."""
         log.info("agent_started", device=self._parts.boot.device, boot=self._parts.boot.boot)
-        for problem in self._parts.outbox.problems:
-            log.error("outbox_unreadable", path=problem.path, reason=problem.fact)
+        self._tell_problems()
         try:
             async with asyncio.TaskGroup() as parts:
                 for name, part in (
@@ -138,6 +139,14 @@ class Agent:
             else:
                 return
             await asyncio.sleep(RESTART_S)
+
+    def _tell_problems(self) -> None:
+        """Tell what nobody can read on the card, each once."""
+        problems = (*self._parts.outbox.problems, *self._parts.membership.problems)
+        for problem in problems:
+            if problem not in self._told:
+                log.error("unreadable_kept", path=problem.path, reason=problem.fact)
+        self._told.update(problems)
 
     async def _close(self) -> None:
         """Say goodbye; the camera's own end has finished the clip under way."""
@@ -301,9 +310,13 @@ class Agent:
         self._warn_of_age()
 
     def _warn_of_age(self) -> None:
+        """Warn once of an epoch past its time; recording goes on."""
         head = self._parts.membership.head
-        if head is not None and head.statement.epoch.not_after < self._now_ms():
-            log.warning("epoch_is_old", epoch=head.statement.epoch.n)
+        if head is None or head.statement.epoch.not_after >= self._now_ms():
+            return
+        if self._warned_of != head.statement.epoch.n:
+            self._warned_of = head.statement.epoch.n
+            log.warning("epoch_is_old", epoch=self._warned_of)
 
     # ── what others are told ────────────────────────────────────────────────────────────
 
@@ -352,6 +365,7 @@ class Agent:
     async def _tidy(self) -> None:
         while True:
             await self._parts.worker.run(self._parts.outbox.tidy, self._now_ms())
+            self._tell_problems()
             await asyncio.sleep(TIDY_S)
 
     def _event(self, stamp: Stamp) -> Event:

@@ -5,12 +5,14 @@ statement lists this doorbell's own three keys there is nobody to seal to, and
 so nothing is recorded.
 """
 
+import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 
-from doorstep_device.outbox import Sealing
+from doorstep_device.outbox import Problem, Sealing
 from doorstep_device.ports.disk import Disk
 from doorstep_shared.claim import DeviceKeys
-from doorstep_shared.errors import BadMessageError
+from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
 from doorstep_shared.signing import Signed, decode_signed
 from doorstep_shared.statements import DeviceState, Head, accept_next, accept_root
 from doorstep_shared.wire import StatementHead
@@ -23,29 +25,30 @@ class Membership:
 
     Attributes:
         head: The newest verified statement; None before the first.
+        problems: What was found unreadable; kept, and for a person to look at.
     """
 
     def __init__(self, disk: Disk, root: bytes, keys: DeviceKeys) -> None:
         """Take up the chain kept on ``disk``.
 
+        One that is no chain of this household is set aside: the button rings all the same,
+        and the service is asked for all of it again, from the root.
+
         Args:
             disk: The doorbell's own.
             root: The household's root, as the claim named it.
             keys: This doorbell's public keys.
-
-        Raises:
-            BadMessageError, RefusedError: What the disk holds is no chain of
-                this household; it is kept as it is.
         """
         self._disk = disk
         self._root = root
         self._keys = keys
         self._chain: list[Signed] = []
         self.head: Head | None = None
-        if disk.exists(_PATH):
-            kept = [decode_signed(line) for line in disk.read(_PATH).splitlines()]
-            self.head = self._follow(kept)
-            self._chain = kept
+        self.problems: tuple[Problem, ...] = ()
+        try:
+            self._take_up()
+        except (BadMessageError, RefusedError) as error:
+            self.problems = (self._set_aside(error.fact),)
 
     def accept(self, news: Sequence[Signed]) -> Head | None:
         """Return the new head after ``news``, durable; None if they hold nothing new.
@@ -88,6 +91,21 @@ class Membership:
         if self.head is None:
             return None
         return StatementHead(seq=self.head.statement.seq, sha256=self.head.signed.body_hash)
+
+    def _take_up(self) -> None:
+        if self._disk.exists(_PATH):
+            kept = [decode_signed(line) for line in self._disk.read(_PATH).splitlines()]
+            self.head = self._follow(kept)
+            self._chain = kept
+
+    def _set_aside(self, fact: str) -> Problem:
+        names = (f"{_PATH}.kept-{number}" for number in itertools.count(1))
+        name = next(name for name in names if not self._disk.exists(name))
+        # A card that does not let it be moved must not silence the button either.
+        with suppress(RefusedError, TryLaterError):
+            self._disk.rename(_PATH, name)
+            return Problem(name, fact)
+        return Problem(_PATH, fact)
 
     def _follow(self, fresh: Sequence[Signed]) -> Head:
         if not fresh:

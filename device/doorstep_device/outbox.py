@@ -131,7 +131,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in the outbox that nobody here can read; it is kept as it is.
+    """Something on the card that nobody here can read; it is kept as it is.
 
     Attributes:
         path: Where it lies, under the doorbell's root.

@@ -6,7 +6,6 @@ import pytest
 
 from doorstep_device.household import Membership
 from doorstep_shared.claim import DeviceKeys
-from doorstep_shared.errors import BadMessageError, RefusedError
 from doorstep_shared.signing import Signed, WrongSignatureError
 from doorstep_shared.statements import (
     BrokenChainError,
@@ -195,20 +194,60 @@ def test_of_news_with_one_bad_statement_none_is_taken_over() -> None:
     assert membership(disk).head == member.head
 
 
-@pytest.mark.parametrize("kept", [b"", b"\n", b"not json\n", b'{"body":"e30","sigs":[]}\n'])
-def test_a_chain_that_cannot_be_read_is_refused_and_kept(kept: bytes) -> None:
+def cut_short(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def with_a_bit_flipped(data: bytes) -> bytes:
+    return data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b"\n",
+        b"not json\n",
+        b"\xff\xfe\n",
+        b"[" * 100_000,
+        b'{"body":"e30","sigs":[]}\n',
+        foreign_chain()[0].encode() + b"\n",
+        cut_short(b"".join(signed.encode() + b"\n" for signed in chain(LISTED))),
+        with_a_bit_flipped(b"".join(signed.encode() + b"\n" for signed in chain(LISTED))),
+    ],
+)
+def test_a_chain_that_cannot_be_read_is_set_aside_and_fetched_again(kept: bytes) -> None:
     disk = SimulatedDisk()
     disk.write_whole("statements.json", kept)
-    with pytest.raises((BadMessageError, RefusedError)):
-        membership(disk)
-    assert disk.read("statements.json") == kept
+    member = membership(disk)
+    assert [problem.path for problem in member.problems] == ["statements.json.kept-1"]
+    assert member.head is None
+    assert member.sealing() is None
+    assert disk.read("statements.json.kept-1") == kept
+    # Only this household's own, whatever lay there.
+    refused(member, foreign_chain(), BrokenChainError)
+    assert member.accept(chain(LISTED)) is not None
+    again = membership(disk.after_cut())
+    assert again.sealing() == member.sealing() is not None
+    assert again.problems == ()
 
 
-def test_a_chain_of_another_household_on_the_card_is_refused() -> None:
+def test_what_was_set_aside_once_is_not_overwritten() -> None:
     disk = SimulatedDisk()
-    disk.write_whole("statements.json", foreign_chain()[0].encode() + b"\n")
-    with pytest.raises(BrokenChainError):
+    for damage in (b"one", b"other"):
+        disk.write_whole("statements.json", damage)
         membership(disk)
+    assert disk.read("statements.json.kept-1") == b"one"
+    assert disk.read("statements.json.kept-2") == b"other"
+
+
+def test_a_chain_that_can_be_neither_read_nor_moved_does_not_stop_the_start() -> None:
+    disk = SimulatedDisk()
+    disk.write_whole("statements.json", b"damaged")
+    disk.make_read_only()
+    member = membership(disk)
+    assert [problem.path for problem in member.problems] == ["statements.json"]
+    assert member.head is None
 
 
 def test_only_an_owner_of_the_statement_before_counts() -> None:
