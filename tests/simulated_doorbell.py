@@ -48,9 +48,15 @@ def honest_statements() -> list[Signed]:
 
 @dataclass(slots=True)
 class ScriptedClock:
-    """A clock that a camera's pictures move on."""
+    """A clock that a camera's pictures move on.
+
+    Attributes:
+        at_us: Its monotonic time.
+        wrong_by: How far its wall time is off.
+    """
 
     at_us: int = 0
+    wrong_by: timedelta = timedelta()
 
     def monotonic_us(self) -> int:
         """As `Clock.monotonic_us`."""
@@ -58,7 +64,8 @@ class ScriptedClock:
 
     def now(self) -> datetime:
         """As `Clock.now`."""
-        return datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(microseconds=self.at_us)
+        passed = timedelta(microseconds=self.at_us) + self.wrong_by
+        return datetime.fromtimestamp(NOW_MS / 1000, UTC) + passed
 
     def is_synced(self) -> bool:
         """As `Clock.is_synced`."""

@@ -366,6 +366,7 @@ class Agent:
         while True:
             await self._parts.worker.run(self._parts.outbox.tidy, self._now_ms())
             self._tell_problems()
+            self._warn_of_age()
             await asyncio.sleep(TIDY_S)
 
     def _event(self, stamp: Stamp) -> Event:

@@ -1,23 +1,32 @@
 """The doorbell as a whole: what a visitor does, and what comes of it."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from doorstep_device import agent as agent_module
+from doorstep_device.outbox import Problem
+from doorstep_device.ports.camera import Frame
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.ports.panel import Light
 from doorstep_shared.manifest import ClipKind, Manifest
 from doorstep_shared.topics import Leaf
-from doorstep_shared.wire import CameraState, Health, decode_body
+from doorstep_shared.wire import CameraState, Event, Health, decode_body
+from doorstep_simulator.disk import SimulatedDisk
 from tests.far_end import until
+from tests.people import NOW_MS
+from tests.recording import FRAME_US, picture
 from tests.simulated_doorbell import MOVING, SimulatedDoorbell, running_doorbell
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts that fail are started again at once."""
+    """Parts that fail are started again at once, and a minute is short."""
     monkeypatch.setattr(agent_module, "RESTART_S", 0.001)
+    monkeypatch.setattr(agent_module, "TIDY_S", 0.01)
 
 
 @pytest.fixture
@@ -44,6 +53,25 @@ def cameras_told(bell: SimulatedDoorbell) -> list[CameraState]:
     """Return what health said of the camera, without repetitions."""
     told = [decode_body(Health, body).camera for body in bell.control.bodies(Leaf.HEALTH)]
     return [now for before, now in zip([None, *told], told, strict=False) if now is not before]
+
+
+def names_of(facts: list[EventDict]) -> list[str]:
+    """Return the names of what was logged."""
+    return [fact["event"] for fact in facts]
+
+
+async def tidied_again(bell: SimulatedDoorbell) -> None:
+    """Return after some more of the doorbell's minutes."""
+    times, tidy = 0, bell.outbox.tidy
+
+    def count(now_ms: int) -> None:
+        nonlocal times
+        times += 1
+        tidy(now_ms)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bell.outbox, "tidy", count)
+        await until(lambda: times > 2, "the minutes")
 
 
 async def test_a_ring_is_one_event_and_one_clip_with_what_came_before(
@@ -222,3 +250,106 @@ async def test_it_says_goodbye_and_ends_its_clip() -> None:
     (clip,) = bell.outbox.pending_clips()
     assert not clip.manifest.truncated
     assert list(clip.manifest.events) == bell.rings()
+
+
+# ── what is damaged on the card ──
+
+
+async def test_a_damaged_chain_of_statements_does_not_silence_the_button() -> None:
+    disk = SimulatedDisk()
+    disk.write_whole("statements.json", b"{")
+    bell = SimulatedDoorbell(disk)
+    with capture_logs() as facts:
+        async with running_doorbell(bell):
+            await bell.film(1)
+            await bell.press()
+            assert bell.outbox.usage().waiting_clips == 0
+            await bell.belong()
+            await bell.film(6)
+            await bell.press()
+            await bell.film(10)
+            await recorded(bell)
+    assert len(bell.rings()) == 2
+    told = [fact["path"] for fact in facts if fact["event"] == "unreadable_kept"]
+    assert told == ["statements.json.kept-1"]
+
+
+async def test_a_recording_found_damaged_on_the_way_is_told_within_the_minute(
+    bell: SimulatedDoorbell,
+) -> None:
+    with capture_logs() as facts:
+        bell.outbox._problems.append(Problem("outbox/a clip", "it is damaged"))
+        await tidied_again(bell)
+    assert names_of(facts).count("unreadable_kept") == 1
+
+
+# ── time ──
+
+
+async def test_an_epoch_past_its_time_is_warned_of_and_recording_goes_on(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    with capture_logs() as facts:
+        bell.clock.wrong_by = timedelta(days=46)
+        await tidied_again(bell)
+    assert names_of(facts).count("epoch_is_old") == 1
+    await bell.press()
+    await bell.film(10)
+    assert len(await recorded(bell)) == 1
+
+
+@pytest.mark.parametrize("step", [timedelta(days=-5000), timedelta(days=5000)])
+async def test_a_clock_that_steps_by_years_changes_no_duration_and_no_order(
+    bell: SimulatedDoorbell, step: timedelta
+) -> None:
+    await bell.film(4)
+    await bell.press()
+    await bell.film(1)
+    bell.clock.wrong_by = step
+    await bell.film(10)
+    (first,) = await recorded(bell)
+    await bell.press()
+    await bell.film(10)
+    first, second = await recorded(bell, 2)
+    # By the clock as it was when the visitor came.
+    assert abs(first.start - NOW_MS) < 5000
+    for manifest in (first, second):
+        assert 1500 <= manifest.pre_roll_ms <= 3000
+        assert 9500 <= manifest.end - manifest.start <= 11_000
+    assert second.start - first.start == pytest.approx(
+        step / timedelta(milliseconds=1) + 11_000, abs=1500
+    )
+    assert second.seq == first.seq + 1
+    assert [first.events[0], second.events[0]] == bell.rings()
+
+
+# ── what happens at once ──
+
+
+async def test_a_packet_that_passes_by_does_not_take_the_event_from_its_motion(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder hears of a motion some awaits after it was named."""
+    await bell.film(3)
+    recorder = bell.agent._recorder
+    assert recorder is not None
+    store, camera = bell.agent._store, bell.cameras[-1]
+
+    async def store_while_a_packet_passes(kind: ClipKind, event: Event) -> None:
+        await store(kind, event)
+        bell.clock.at_us = bell.number * FRAME_US
+        camera.taken.put_nowait((picture(bell.number), Frame(MOVING, bell.clock.at_us)))
+        bell.number += 1
+        await camera.taken.join()
+
+    monkeypatch.setattr(bell.agent, "_store", store_while_a_packet_passes)
+    await bell.film(1, MOVING)
+    monkeypatch.undo()
+    await bell.film(1, MOVING)
+    await bell.film(2)
+    await bell.film(2, MOVING)
+    await bell.film(10)
+    (manifest,) = await recorded(bell)
+    assert list(manifest.events) == bell.motions()
+    assert len(bell.motions()) == 1
