@@ -3,6 +3,11 @@
 paho runs the connection on a thread of its own and tries again for ever; what
 happens is handed to the event loop in order. A connection counts as made only
 when our topics are subscribed, so that no answer is missed.
+
+Whoever is behind the broker's address can make us lose a connection and what it
+carried, and no more: the next one is always sought. What one connection left
+unsent is not sent on the next: the outbox is asked again (paho would resend it
+ahead of everything newer).
 """
 
 import asyncio
@@ -30,14 +35,19 @@ from doorstep_device.ports.broker import (
     Happening,
     Message,
 )
+from doorstep_shared.wire import MAX_JSON_BYTES
 
 KEEPALIVE_S: Final = 20
 SESSION_EXPIRY_S: Final = 30
 WILL_DELAY_S: Final = 15
 FIRST_RETRY_S: Final = 1
 LONGEST_RETRY_S: Final = 30
-# More than one window of segments and their replies; beyond it the reader is dead.
-MAX_WAITING: Final = 1_000
+# Nothing longer is read further in. It is room for a topic and its properties too.
+MAX_PACKET_BYTES: Final = MAX_JSON_BYTES + 2048
+# Messages the broker sends before it waits for a PUBACK.
+RECEIVE_MAXIMUM: Final = 64
+# Several windows of replies. Beyond it whoever sends is faster than we read.
+MAX_WAITING: Final = 256
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME: Python names no such flag. The dates are
 # checked here, against a floor that a clock never set cannot undercut.
@@ -89,8 +99,9 @@ class PahoBroker:
         self._filters = filters
         self._will = will
         self._count = 0
+        self._told_count = 0
         self._started = False
-        self._handover: Handover[Happening] = Handover(loop, MAX_WAITING, _overfull)
+        self._handover: Handover[Happening] = Handover(loop, MAX_WAITING)
         self._client = self._make_client(client_id)
 
     def start(self) -> None:
@@ -100,6 +111,8 @@ class PahoBroker:
         self._started = True
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         self._client.connect_async(
             self._address.host,
             self._address.port,
@@ -148,6 +161,7 @@ class PahoBroker:
 
     def _before_connecting(self, client: mqtt.Client, _userdata: object) -> None:
         """Give the connection to come its own will: an older one is then told apart."""
+        client.drop_out_messages()
         self._count += 1
         if self._will is None:
             return
@@ -165,15 +179,18 @@ class PahoBroker:
         _properties: object,
     ) -> None:
         if reason.is_failure:
-            self._put(Disconnected(f"the broker refused: {reason}"))
+            self._handover.put(Disconnected(f"the broker refused: {reason}"))
             return
         client.subscribe([(text, SubscribeOptions(qos=1)) for text in self._filters])
 
     def _on_subscribe(self, *_: object) -> None:
-        self._put(Connected(self._count))
+        # Said twice, it would have everything sent twice.
+        if self._told_count != self._count:
+            self._told_count = self._count
+            self._handover.put(Connected(self._count))
 
     def _on_connect_fail(self, _client: mqtt.Client, _userdata: object) -> None:
-        self._put(Disconnected("the broker cannot be reached"))
+        self._handover.put(Disconnected("the broker cannot be reached"))
 
     def _on_disconnect(
         self,
@@ -183,31 +200,49 @@ class PahoBroker:
         reason: ReasonCode,
         _properties: object,
     ) -> None:
-        self._put(Disconnected(str(reason)))
+        self._handover.put(Disconnected(str(reason)))
 
     def _on_message(
-        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
+        self, client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
     ) -> None:
-        self._put(Message(message.topic, bytes(message.payload)))
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # it is none of ours, and paho's thread would die of it
+        if not self._handover.offer(Message(topic, bytes(message.payload))):
+            self._drop_connection(client)
 
-    def _put(self, happening: Happening) -> None:
-        with suppress(BrokerUnreachableError):  # its reader is told the same
-            self._handover.put(happening)
+    def _drop_connection(self, client: mqtt.Client) -> None:
+        """Lose this connection and all it brought; paho makes the next one in a second."""
+        self._handover.start_afresh(Disconnected("the broker sent more than could be read"))
+        if isinstance(sock := client.socket(), socket.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
-class _DatedSocket(ssl.SSLSocket):
-    """Checks the broker's dates after the handshake, against the context's floor."""
+class _WarySocket(ssl.SSLSocket):
+    """Checks the broker's dates against the context's floor, and the size of its packets."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # ssl's own signature
-        super().do_handshake(block)
-        floor = getattr(self.context, "floor", datetime.min.replace(tzinfo=UTC))
-        check_dates(self.getpeercert() or {}, max(floor, datetime.now(UTC)))
+        try:
+            super().do_handshake(block)
+            floor = getattr(self.context, "floor", datetime.min.replace(tzinfo=UTC))
+            check_dates(self.getpeercert() or {}, max(floor, datetime.now(UTC)))
+        except OSError:
+            self.close()  # paho leaves that to the garbage collector
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        # paho asks for what a packet still lacks: up to 256 MiB, whatever we allowed.
+        if buflen > MAX_PACKET_BYTES:
+            raise ConnectionAbortedError("the broker began a packet that is too long")
+        return super().recv(buflen, flags)
 
 
 class _FlooredContext(ssl.SSLContext):
     """A TLS context with a time before which it cannot be now."""
 
-    sslsocket_class = _DatedSocket
+    sslsocket_class = _WarySocket
     floor: datetime
 
 
@@ -241,7 +276,3 @@ def _send_at_once(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  
 
 def _properties(kind: int) -> Any:  # noqa: ANN401  # paho sets its fields by name
     return Properties(kind)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-
-
-def _overfull() -> BrokerUnreachableError:
-    return BrokerUnreachableError("nobody reads what the broker sends")

@@ -15,9 +15,9 @@ Item = TypeVar("Item")
 class Handover(Generic[Item]):
     """A bounded queue that a thread fills and one task empties.
 
-    What waits is delivered before the end or the error is. With `overfull` the queue
-    loses nothing: the item that does not fit ends it with that error. Without, the
-    oldest item makes room.
+    What waits is delivered before the end or the error is. To `put`, with `overfull` the
+    queue loses nothing: the item that does not fit ends it with that error. Without, the
+    oldest item makes room. To `offer`, a full queue says no.
     """
 
     def __init__(
@@ -61,6 +61,24 @@ class Handover(Generic[Item]):
         self._wake_reader()
         if self._has_ended and self._error is not None:
             raise self._error
+
+    def offer(self, item: Item) -> bool:
+        """Queue an item if there is room for it, from any thread; return whether there was."""
+        with self._lock:
+            if len(self._items) >= self._limit:
+                return False
+            if not self._has_ended:
+                self._items.append(item)
+        self._wake_reader()
+        return True
+
+    def start_afresh(self, item: Item) -> None:
+        """Drop everything that waits and queue ``item`` alone, from any thread."""
+        with self._lock:
+            self._items.clear()
+            if not self._has_ended:
+                self._items.append(item)
+        self._wake_reader()
 
     def end(self, error: Exception | None = None) -> None:
         """Let the reader finish, from any thread; the first end counts.

@@ -85,3 +85,28 @@ def test_a_thread_that_outlives_the_loop_is_not_harmed() -> None:
     queue = asyncio.run(scenario())
     queue.put(1)
     queue.end()
+
+
+def test_what_is_offered_to_a_full_queue_is_turned_away() -> None:
+    async def scenario() -> None:
+        queue = Handover[int](asyncio.get_running_loop(), 2)
+        assert [queue.offer(item) for item in range(4)] == [True, True, False, False]
+        assert await anext(queue) == 0
+        assert queue.offer(4)
+        queue.end()
+        assert await read_all(queue) == [1, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_starts_afresh_goes_on_with_that_one_item() -> None:
+    async def scenario() -> None:
+        queue = Handover[int](asyncio.get_running_loop(), 2)
+        queue.put(0)
+        queue.put(1)
+        from_thread(lambda: queue.start_afresh(2))
+        queue.put(3)
+        queue.end()
+        assert await read_all(queue) == [2, 3]
+
+    asyncio.run(scenario())
