@@ -54,6 +54,10 @@ STORE_WORKERS: Final = 4
 DEVICE_TRANSFERS: Final = 16
 """Unfinished objects of one doorbell; an honest one sends one at a time."""
 
+DEVICE_QUARANTINED: Final = 64
+"""Objects refused for good that are remembered of one doorbell. Of more, the one it asked for
+longest ago is forgotten, and gets its tries anew if it comes again."""
+
 OWN_IDLE_US: Final = 60 * 1_000_000
 OTHERS_IDLE_US: Final = 600 * 1_000_000
 """An unfinished object nobody touched for so long makes room for one that comes now; its
@@ -81,6 +85,11 @@ class _Transfer:
     facts: PayloadFacts
     receipt: bytes | None
     touched_us: int
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Return whether bytes of it are here or may come."""
+        return self.receiver.state is not ReceiverState.QUARANTINED
 
 
 class TransferDesk:
@@ -223,11 +232,12 @@ class TransferDesk:
         spooled = read_journal(self._spool.read_journal(key))
         if spooled is None or not _are_there(spooled.ranges, self._spool.written_bytes(key)):
             return False
-        if not self._spool.reserve(key, state.facts.length):
-            return False
         now_us = _now_us()
         receiver = Receiver(key.clip, key.object, state.facts, now_us=now_us, spool=spooled)
-        self._transfers[key] = _Transfer(receiver, state.facts, None, now_us)
+        transfer = _Transfer(receiver, state.facts, None, now_us)
+        if transfer.is_unfinished and not self._spool.reserve(key, state.facts.length):
+            return False
+        self._transfers[key] = transfer
         return True
 
     def _make_room(self, key: SpoolKey, length: int) -> bool:
@@ -240,7 +250,10 @@ class TransferDesk:
         return True
 
     def _count_of(self, device: DeviceId) -> int:
-        return sum(key.device == device for key in self._transfers)
+        return sum(
+            key.device == device and transfer.is_unfinished
+            for key, transfer in self._transfers.items()
+        )
 
     def _idlest(self, for_key: SpoolKey) -> SpoolKey | None:
         """Return the unfinished object that may go first in favour of ``for_key``."""
@@ -255,7 +268,8 @@ class TransferDesk:
         return min(idle)[1] if idle else None
 
     def _credit(self) -> int:
-        return decide_credit(len(self._transfers), self._storing)
+        unfinished = sum(transfer.is_unfinished for transfer in self._transfers.values())
+        return decide_credit(unfinished, self._storing)
 
     def _carry_out(
         self,
@@ -280,9 +294,23 @@ class TransferDesk:
                 case Quarantine(reason):
                     self._counters.add(Count.OBJECT_QUARANTINED)
                     log.warning("object_quarantined", clip=key.clip, reason=reason.value)
+                    self._hold_quarantined(key)
         if transfer.receiver.state in _SETTLED:
             self._transfers.pop(key, None)
             self._spool.release(key)
+
+    def _hold_quarantined(self, key: SpoolKey) -> None:
+        """Remember that ``key`` is refused, which takes no room; nothing of it comes any more."""
+        self._spool.release(key)
+        refused = [
+            (transfer.touched_us, other)
+            for other, transfer in self._transfers.items()
+            if other.device == key.device and not transfer.is_unfinished
+        ]
+        if len(refused) > DEVICE_QUARANTINED:
+            _, longest_ago = min(refused)
+            self._spool.discard(longest_ago)
+            del self._transfers[longest_ago]
 
     def _write(
         self, key: SpoolKey, transfer: _Transfer, write: WriteSegment, payload: bytes

@@ -10,6 +10,7 @@ import pytest
 from doorstep_cloud.clips.service import announce, record_stored
 from doorstep_cloud.ingest import transfers
 from doorstep_cloud.ingest.counters import Count, IngestCounters
+from doorstep_cloud.ingest.rules import decide_credit
 from doorstep_cloud.ingest.storing import (
     Conflicted,
     Failed,
@@ -338,6 +339,40 @@ def test_a_quarantined_object_stays_so_over_a_restart(
     assert reply is not None
     assert (reply.code, reply.reason) == (Code.NEVER, Reason.QUARANTINED)
     again.desk.stop()
+
+
+def test_what_is_refused_for_good_takes_no_room_not_even_after_a_restart(
+    desk: Desk, databases: Databases, tmp_path: Path
+) -> None:
+    desk.room.outcome = Conflicted()
+    for seed in range(DEVICE_TRANSFERS + 1):
+        assert desk.bring(clip_of(databases, seed, size=100)).code is Code.NEVER
+    assert desk.spool.reserved_bytes(FRONT.device.id) == 0
+    again = desk.restarted(tmp_path / "spool")
+    assert again.spool.reserved_bytes(FRONT.device.id) == 0
+    assert again.bring(clip_of(databases, 50)).code is Code.OK
+    again.desk.stop()
+
+
+def test_what_is_refused_for_good_makes_nobody_slower(desk: Desk, databases: Databases) -> None:
+    desk.room.outcome = Conflicted()
+    with patch.object(transfers, "decide_credit", wraps=decide_credit) as decide:
+        desk.bring(clip_of(databases, 0, size=100))
+        desk.command(clip_of(databases, 1), Command.INIT)
+    assert decide.call_args.args == (1, 0)
+
+
+def test_of_objects_refused_for_good_only_so_many_are_remembered(
+    desk: Desk, databases: Databases, tmp_path: Path
+) -> None:
+    desk.room.outcome = Conflicted()
+    clips = [clip_of(databases, seed, size=100) for seed in range(3)]
+    with patch.object(transfers, "DEVICE_QUARANTINED", 2):
+        for clip in clips:
+            assert desk.bring(clip).code is Code.NEVER
+    assert spooled(tmp_path) == ["file.journal"] * 2
+    replies = [desk.command(clip, Command.INIT) for clip in clips]
+    assert [reply.code for reply in replies if reply] == [Code.OK, Code.NEVER, Code.NEVER]
 
 
 def test_while_the_store_is_away_the_spool_is_kept(desk: Desk, databases: Databases) -> None:
