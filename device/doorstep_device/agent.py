@@ -359,6 +359,7 @@ class Agent:
             waiting_clips=usage.waiting_clips,
             waiting_bytes=usage.waiting_bytes,
             dropped_clips=usage.dropped_clips,
+            dropped_events=usage.dropped_events,
             disk_free_bytes=usage.free_bytes,
         )
 

@@ -117,6 +117,7 @@ class Health(Body):
     Attributes:
         waiting_clips: Clips on the card that the service has not stored yet.
         dropped_clips: Clips given up because the card was full, since boot.
+        dropped_events: Events given up likewise; older agents do not tell.
     """
 
     boot: BootIdField
@@ -128,6 +129,7 @@ class Health(Body):
     waiting_clips: Counter
     waiting_bytes: Counter
     dropped_clips: Counter
+    dropped_events: Counter = 0
     disk_free_bytes: Counter
 
 

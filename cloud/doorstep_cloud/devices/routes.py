@@ -148,6 +148,7 @@ class HealthAnswer(BaseModel):
     waiting_clips: Counter
     waiting_bytes: Counter
     dropped_clips: Counter
+    dropped_events: Counter
     disk_free_bytes: Counter
 
 

@@ -227,6 +227,7 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
         waiting_clips=2,
         waiting_bytes=3,
         dropped_clips=4,
+        dropped_events=6,
         disk_free_bytes=5,
     )
     with home.databases.write() as unit:
@@ -243,6 +244,7 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
     shown = found["health"]
     assert isinstance(shown, dict)
     assert shown["camera"] == "watching"
+    assert (shown["dropped_clips"], shown["dropped_events"]) == (4, 6)
     assert shown["at"].endswith("Z")
     assert "boot" not in shown
 

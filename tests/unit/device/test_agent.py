@@ -1,6 +1,7 @@
 """The doorbell as a whole: what a visitor does, and what comes of it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -213,6 +214,18 @@ async def test_a_ring_is_told_though_the_disk_is_full(
     await bell.film(1)
     await bell.press()
     assert len(bell.rings()) == 1
+
+
+async def test_what_was_given_up_for_want_of_room_is_told(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = replace(bell.outbox.usage(), dropped_clips=2, dropped_events=3)
+    monkeypatch.setattr(bell.outbox, "usage", lambda: usage)
+    before = len(bell.control.bodies(Leaf.HEALTH))
+    bell.agent._uplink.health_changed()
+    await until(lambda: len(bell.control.bodies(Leaf.HEALTH)) > before, "health")
+    health = decode_body(Health, bell.control.bodies(Leaf.HEALTH)[-1])
+    assert (health.dropped_clips, health.dropped_events) == (2, 3)
 
 
 async def test_a_part_that_fails_is_started_again_alone(

@@ -51,6 +51,7 @@ EXAMPLES: list[Body] = [
         waiting_clips=1,
         waiting_bytes=2,
         dropped_clips=3,
+        dropped_events=5,
         disk_free_bytes=4,
     ),
     Status(boot=BOOT, connections=2, online=False),
@@ -67,6 +68,14 @@ EXAMPLES: list[Body] = [
 @pytest.mark.parametrize("body", EXAMPLES, ids=lambda b: type(b).__name__)
 def test_a_body_comes_back_from_its_bytes(body: Body) -> None:
     assert decode_body(type(body), body.encode()) == body
+
+
+def test_health_of_an_agent_that_does_not_count_dropped_events_is_read() -> None:
+    (health,) = (body for body in EXAMPLES if isinstance(body, Health))
+    older = json.loads(health.encode())
+    del older["dropped_events"]
+    read = decode_body(Health, json.dumps(older).encode())
+    assert read == health.model_copy(update={"dropped_events": 0})
 
 
 @pytest.mark.parametrize("body", EXAMPLES, ids=lambda b: type(b).__name__)
