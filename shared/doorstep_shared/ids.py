@@ -57,24 +57,6 @@ def shard_of(device: DeviceId) -> str:
     return device[:2]
 
 
-def parse_household_id(text: str) -> HouseholdId:
-    """Return ``text`` as a household id.
-
-    Raises:
-        BadMessageError: It is not one.
-    """
-    return HouseholdId(_match(BASE32_ID_PATTERN, text, "household id"))
-
-
-def parse_member_id(text: str) -> MemberId:
-    """Return ``text`` as a member id.
-
-    Raises:
-        BadMessageError: It is not one.
-    """
-    return MemberId(_match(BASE32_ID_PATTERN, text, "member id"))
-
-
 def parse_device_id(text: str) -> DeviceId:
     """Return ``text`` as a device id.
 
@@ -91,15 +73,6 @@ def parse_clip_id(text: str) -> ClipId:
         BadMessageError: It is not a lower-case UUIDv7.
     """
     return ClipId(_match(UUID7_PATTERN, text, "clip id"))
-
-
-def parse_event_id(text: str) -> EventId:
-    """Return ``text`` as an event id.
-
-    Raises:
-        BadMessageError: It is not a lower-case UUIDv7.
-    """
-    return EventId(_match(UUID7_PATTERN, text, "event id"))
 
 
 def _draw_base32(random: Random) -> str:

@@ -9,7 +9,7 @@ opens proves nothing about who wrote it.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from doorstep_shared.age_keys import Identity, MalformedKeyError, Recipient
 from doorstep_shared.errors import BadMessageError, RefusedError
@@ -101,11 +101,6 @@ def open_keyring(
                 do="tell whoever runs your service; keep this computer's copy of your keys",
             )
     return epochs
-
-
-def identities_of(epochs: Mapping[int, Identity]) -> Sequence[Identity]:
-    """Return the epoch keys newest first: most files to open are new."""
-    return [epochs[n] for n in sorted(epochs, reverse=True)]
 
 
 def _seal(text: str, recipient: Recipient, random: Random) -> bytes:

@@ -148,11 +148,6 @@ class Statement(_Part):
     recovery: Recovery | None = None
     policy_hash: Base64Bytes32 | None = None
 
-    def member_by_key(self, key_id: bytes) -> Member | None:
-        """Return the member whose signing key has this id."""
-        found = (m for m in self.roster if VerifyKey(m.sign_key).key_id == key_id)
-        return next(found, None)
-
     def device(self, device: DeviceId) -> Device | None:
         """Return the listed doorbell of that id, revoked or not."""
         return next((d for d in self.devices if d.id == device), None)

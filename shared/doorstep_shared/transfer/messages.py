@@ -21,7 +21,6 @@ from doorstep_shared.transfer.ranges import NOTHING, Ranges
 CHUNK_BYTES: Final = 128 * 1024
 MIN_CHUNK_BYTES: Final = 32 * 1024
 MAX_WINDOW: Final = 16
-MAX_IN_FLIGHT_BYTES: Final = MAX_WINDOW * CHUNK_BYTES
 MAX_RETRY_AFTER_MS: Final = 3_600_000
 # Alternate segments of the smallest chunk: no object can be held in more pieces.
 MAX_SPANS: Final = MAX_PAYLOAD_BYTES // MIN_CHUNK_BYTES // 2

@@ -182,11 +182,6 @@ class Receiver:
             return Ranges(((0, self._length),))
         return self._spool.ranges
 
-    @property
-    def writing_bytes(self) -> int:
-        """Return how many bytes wait to be written: at most 16 segments."""
-        return sum(write.length for write in self._writing.values())
-
     def init(self, init: Init, now_us: int) -> ReceiverActions:
         """Answer ``init``: what is held, and how to go on."""
         self._active_us = now_us

@@ -127,13 +127,6 @@ def test_an_owner_lists_a_doorbell() -> None:
     assert head.root == first_head().root
 
 
-def test_a_member_is_found_by_their_key() -> None:
-    statement = with_roster(VIEWER).statement
-    found = statement.member_by_key(VIEWER.sign.public.key_id)
-    assert found == VIEWER.member
-    assert statement.member_by_key(bytes(32)) is None
-
-
 @pytest.mark.parametrize("signer", [VIEWER, SECOND, person("ghost")])
 def test_only_an_owner_listed_before_continues_the_chain(signer: object) -> None:
     head = with_roster(VIEWER)

@@ -17,7 +17,6 @@ from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ObjectName, PayloadFacts
 from doorstep_shared.transfer.messages import (
     CHUNK_BYTES,
-    MAX_IN_FLIGHT_BYTES,
     MAX_WINDOW,
     MIN_CHUNK_BYTES,
     Code,
@@ -369,11 +368,12 @@ class Transfer(RuleBasedStateMachine):
     def little_is_on_the_way_and_no_byte_too_many_is_spooled(self) -> None:
         if not hasattr(self, "sender"):
             return
-        assert self.sender.in_flight_bytes <= MAX_IN_FLIGHT_BYTES
+        assert self.sender.in_flight_bytes <= MAX_WINDOW * CHUNK_BYTES
         assert len(self.sender._left_us) <= MAX_WINDOW
         assert len(self.service.bytes) <= len(self.data)
         if self.service.receiver is not None:
-            assert self.service.receiver.writing_bytes <= MAX_IN_FLIGHT_BYTES
+            waiting = self.service.receiver._writing.values()
+            assert sum(write.length for write in waiting) <= MAX_WINDOW * CHUNK_BYTES
 
     # How every run ends.
 
