@@ -1,7 +1,6 @@
 """One stack for all tests here: starting it takes longer than most of them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,9 +19,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def home(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A household with one doorbell that is listed and switched off."""
     return Home.found(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="session")
-def home_folder(home: Home) -> Path:
-    """Where the household keeps what is its own."""
-    return home.card.parent
