@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from doorstep_cloud.clips.service import object_key, record_stored
+from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore
 from doorstep_cloud.store.spool import SpoolKey
@@ -46,7 +47,12 @@ class Failed:
     retry_after_ms: int
 
 
-Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed
+@dataclass(frozen=True, slots=True)
+class NotHeard:
+    """Its doorbell was revoked while it was under way: it is not stored."""
+
+
+Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed | NotHeard
 
 
 class StoreRoom:
@@ -81,6 +87,9 @@ class StoreRoom:
             return Failed(after_ms)
 
     def _store(self, key: SpoolKey, facts: PayloadFacts, path: Path) -> Outcome:
+        with self._databases.read() as unit:
+            if find_sender(unit, key.device) is None:
+                return NotHeard()
         name = object_key(key.clip, key.object)
         self._objects.put_if_absent(name, path, facts.sha256)
         if self._objects.sha256_of(name) != facts.sha256:
@@ -94,6 +103,9 @@ class StoreRoom:
         )
         signed = sign_receipt(receipt, self._receipt_key).encode()
         with self._databases.write() as unit:
+            # Once more: the store takes its time, and no statement can come in between now.
+            if find_sender(unit, key.device) is None:
+                return NotHeard()
             record_stored(unit, key.clip, key.object, signed, self._now_ms())
             unit.commit()
         return Stored(signed)

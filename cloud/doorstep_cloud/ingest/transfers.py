@@ -19,7 +19,14 @@ from doorstep_cloud.ingest.connection import Publish
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.rules import decide_credit
 from doorstep_cloud.ingest.senders import find_sender
-from doorstep_cloud.ingest.storing import Conflicted, Failed, Mismatched, Outcome, Stored, StoreRoom
+from doorstep_cloud.ingest.storing import (
+    Conflicted,
+    Failed,
+    Mismatched,
+    NotHeard,
+    Stored,
+    StoreRoom,
+)
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.spool import Spool, SpoolKey, SpoolWriteError
 from doorstep_shared.errors import BadMessageError, TryLaterError
@@ -333,10 +340,22 @@ class TransferDesk:
         with self._lock:
             self._storing -= 1
             transfer.receiver.credit = self._credit()
-            self._carry_out(key, transfer, self._conclude(key, transfer, outcome))
+            if isinstance(outcome, NotHeard):
+                self._drop(key)
+            else:
+                self._carry_out(key, transfer, self._conclude(key, transfer, outcome))
+
+    def _drop(self, key: SpoolKey) -> None:
+        """Forget what a revoked doorbell brought; it is told nothing."""
+        self._counters.add(Count.DROPPED_UNKNOWN_SENDER)
+        self._spool.discard(key)
+        del self._transfers[key]
 
     def _conclude(
-        self, key: SpoolKey, transfer: _Transfer, outcome: Outcome
+        self,
+        key: SpoolKey,
+        transfer: _Transfer,
+        outcome: Stored | Mismatched | Conflicted | Failed,
     ) -> Iterable[ReceiverAction]:
         match outcome:
             case Stored(receipt):
