@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 
 from doorstep_cloud.events.paging import ListQuery, Page, Place
 from doorstep_cloud.events.rules import EventItem
@@ -109,6 +109,12 @@ def events_after(unit: Unit, household: HouseholdId, last: EventId) -> Sequence[
         .limit(RESUMED_ITEMS)
     )
     return _items(unit, tuple(reversed(unit.main.scalars(statement).all())))
+
+
+def last_received_ms(unit: Unit, household: HouseholdId) -> int:
+    """Return when the household's newest event counts as received; 0 when it has none."""
+    newest = select(func.max(EventRow.received_at_ms)).where(EventRow.household == household)
+    return unit.main.scalar(newest) or 0
 
 
 def _items(unit: Unit, rows: Sequence[EventRow]) -> list[EventItem]:

@@ -19,7 +19,7 @@ from doorstep_cloud.devices.service import (
 )
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
-from doorstep_cloud.events.service import record_event
+from doorstep_cloud.events.service import last_received_ms, record_event
 from doorstep_cloud.households.chain import is_epoch, read_head, read_statements
 from doorstep_cloud.ingest.connection import Publish
 from doorstep_cloud.ingest.counters import Count, IngestCounters
@@ -200,13 +200,15 @@ class ControlDesk:
             unit.commit()
         return batch
 
-    def _receive(self, household: HouseholdId, now: int) -> int:
+    def _receive(self, unit: Unit, household: HouseholdId, now: int) -> int:
         """Return when an event counts as received: later than the household's event before it.
 
         Listeners come back by the last event they heard; of two that share a
-        millisecond they could miss one.
+        millisecond, or after a step back of our clock, they could miss one.
         """
-        received = max(now, self._last_ms.get(household, 0) + 1)
+        if household not in self._last_ms:
+            self._last_ms[household] = last_received_ms(unit, household)
+        received = max(now, self._last_ms[household] + 1)
         self._last_ms[household] = received
         return received
 
@@ -242,7 +244,7 @@ class ControlDesk:
             return
         match letter.body:
             case Event() as event:
-                received = self._receive(sender.household, now)
+                received = self._receive(unit, sender.household, now)
                 _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=received)
             case Announcement() as announcement:
                 _take_announcement(unit, batch, sender, announcement, now)

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from doorstep_cloud.clips.tables import ClipRow
 from doorstep_cloud.devices.service import list_devices
 from doorstep_cloud.events.hub import Hub
-from doorstep_cloud.events.service import record_event
+from doorstep_cloud.events.service import events_after, record_event
 from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.ingest import control
 from doorstep_cloud.ingest.control import BATCH, ControlDesk, longest_body
@@ -47,12 +47,12 @@ SIZES = dict.fromkeys(ObjectName, 50)
 class Desk:
     """A control desk with an inbox to put into and a record of what it sent."""
 
-    def __init__(self, databases: Databases) -> None:
+    def __init__(self, databases: Databases, now_ms: int = NOW_MS) -> None:
         self.inbox = Inbox()
         self.counters = IngestCounters()
         self.sent: list[tuple[DeviceTopic, bytes]] = []
         self.desk = ControlDesk(
-            databases, self.inbox, self._publish, Hub(), self.counters, now_ms=lambda: NOW_MS
+            databases, self.inbox, self._publish, Hub(), self.counters, now_ms=lambda: now_ms
         )
 
     def _publish(self, topic: str, body: bytes) -> None:
@@ -206,6 +206,18 @@ def test_no_two_events_of_a_household_are_received_in_the_same_millisecond(
     with databases.read() as unit:
         received = list(unit.main.scalars(select(EventRow.received_at_ms)))
     assert len(set(received)) == 5
+
+
+def test_so_it_is_after_a_restart_with_a_clock_that_was_set_back(
+    desk: Desk, databases: Databases, house: House
+) -> None:
+    desk.take(ring(1))
+    again = Desk(databases, now_ms=NOW_MS - 3_600_000)
+    again.take(ring(2), ring(3))
+    heard = make_event(NOW_MS, 1).event
+    with databases.read() as unit:
+        missed = events_after(unit, house.id, heard)
+    assert [item.received_at_ms - NOW_MS for item in missed] == [1, 2]
 
 
 def test_a_flood_of_hellos_reads_the_chain_once_a_batch(desk: Desk) -> None:
