@@ -202,6 +202,7 @@ class SimulatedDoorbell:
                 boot=Boot(device.id, "ab" * 16, "doorstep 0.1.0"),
                 clock=self.clock,
                 network_clock=self.clock,
+                events_worker=Worker(),
                 worker=Worker(),
                 outbox=self.outbox,
                 membership=self.membership,

@@ -1,8 +1,9 @@
 """The agent: button, camera and uplink side by side, each restarted alone.
 
-Everything that touches the disk runs on one worker thread, in order. A ring is
-stored and sent before anything is recorded; nothing the camera does can hold
-it up.
+What touches the disk runs on two worker threads, each in order: events on one,
+everything else on the other. So a ring is stored and sent while a clip is being
+ended; of the camera's work it waits for what the card itself does one after the
+other, and for no more.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ class Parts:
     """What an agent is made of; `bootstrap` builds it.
 
     Attributes:
+        events_worker: Keeps events, and nothing else.
+        worker: Does everything else that touches the disk.
         make_camera: Returns a camera not started yet; None for a doorbell
             without one.
         chance: Returns a random number from 0 to 1.
@@ -61,6 +64,7 @@ class Parts:
     boot: Boot
     clock: Clock
     network_clock: Clock
+    events_worker: Worker
     worker: Worker
     outbox: Outbox
     membership: Membership
@@ -90,6 +94,7 @@ class Agent:
         self._uplink = Uplink(
             parts.brokers.control,
             parts.boot,
+            events_worker=parts.events_worker,
             worker=parts.worker,
             outbox=parts.outbox,
             membership=parts.membership,
@@ -153,31 +158,37 @@ class Agent:
         self._parts.panel.close()
         await self._parts.brokers.control.close()
         await self._parts.brokers.bulk.close()
+        self._parts.events_worker.close()
         self._parts.worker.close()
         log.info("agent_stopped")
 
     # ── the button ──────────────────────────────────────────────────────────────────────
 
     async def _watch_button(self) -> None:
-        """Store and send one ring for every visit, then record it."""
+        """Store and send one ring for every visit; the next waits for no recording."""
         visit = Visit()
-        async for edge in self._parts.panel.edges():
-            visit, rings = visit.feed(edge)
-            if rings:
-                await self._ring(edge.at_us)
+        async with asyncio.TaskGroup() as recordings:
+            async for edge in self._parts.panel.edges():
+                visit, rings = visit.feed(edge)
+                if rings:
+                    stamp = self._stamp(edge.at_us)
+                    event = await self._ring(stamp)
+                    recordings.create_task(self._record_ring(event, stamp), name="ring")
 
-    async def _ring(self, at_us: int) -> None:
-        stamp = self._stamp(at_us)
+    async def _ring(self, stamp: Stamp) -> EventId:
         event = self._event(stamp)
         log.info("ring_pressed", event_id=event.event)
         await self._store(ClipKind.RING, event)
+        return event.event
+
+    async def _record_ring(self, event: EventId, stamp: Stamp) -> None:
         if self._recorder is not None:
-            await self._tell(self._recorder, self._recorder.ring, event.event, stamp)
+            await self._tell(self._recorder, self._recorder.ring, event, stamp)
 
     async def _store(self, kind: ClipKind, event: Event) -> None:
         """Make ``event`` durable and send it; a full disk loses the record, not the ring."""
         try:
-            await self._parts.worker.run(self._parts.outbox.put_event, kind, event)
+            await self._parts.events_worker.run(self._parts.outbox.put_event, kind, event)
         except DoorstepError as error:
             log.error("event_not_stored", event_id=event.event, reason=error.fact)  # noqa: TRY400  # expected; the fact says it all
         else:

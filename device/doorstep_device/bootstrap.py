@@ -1,6 +1,7 @@
 """Where an agent is put together: constructors, in order, and nothing else."""
 
 import asyncio
+import os
 import random as chances
 import secrets
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Annotated, Final
 
 import cv2
 from cryptography import x509
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from doorstep_device.adapters.broker import BrokerAddress, PahoBroker
@@ -34,12 +35,18 @@ from doorstep_device.ports.panel import Panel
 from doorstep_device.rules.motion import MotionRule
 from doorstep_device.uplink import Boot
 from doorstep_device.worker import Worker
+from doorstep_shared.errors import RefusedError
 from doorstep_shared.signing import VerifyKey
 from doorstep_shared.topics import down_filters
 
 # No clock of a doorbell that runs this code is right before it was written.
 BUILT_AT: Final = datetime(2026, 11, 1, tzinfo=UTC)
 MIB: Final = 1024 * 1024
+PREFIX: Final = "DOORSTEP_DEVICE_"
+
+
+class WrongSettingsError(RefusedError):
+    """A setting is unknown or out of bounds."""
 
 
 class DeviceSettings(BaseSettings):
@@ -51,11 +58,42 @@ class DeviceSettings(BaseSettings):
         outbox_mib: Clips on the card take at most this much.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DOORSTEP_DEVICE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     state_dir: Path = Path("/var/lib/doorstep")
     pre_roll_s: Annotated[float, Field(ge=2, le=30)] = 6.0
     outbox_mib: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
+
+
+def read_settings(state_dir: Path | None = None) -> DeviceSettings:
+    """Return the settings of this process.
+
+    Args:
+        state_dir: Instead of the one from the environment.
+
+    Raises:
+        WrongSettingsError: Naming one that is unknown or out of bounds.
+    """
+    known = {PREFIX + name.upper() for name in DeviceSettings.model_fields}
+    # pydantic-settings forbids unknown names in a file, not in the environment.
+    unknown = sorted({name for name in os.environ if name.startswith(PREFIX)} - known)
+    if unknown:
+        raise WrongSettingsError(
+            f"there is no setting {', '.join(unknown)}",
+            safe="Nothing was started.",
+            do=f"use one of {', '.join(sorted(known))}",
+        )
+    try:
+        return DeviceSettings() if state_dir is None else DeviceSettings(state_dir=state_dir)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = PREFIX + "_".join(map(str, problem["loc"])).upper()
+        why = problem["msg"].removeprefix("Value error, ")
+        raise WrongSettingsError(
+            f"the setting {name} is wrong: {why}",
+            safe="Nothing was started.",
+            do="set it anew and start again",
+        ) from error
 
 
 def build_agent(
@@ -98,6 +136,7 @@ def build_agent(
             boot=boot,
             clock=clock,
             network_clock=SystemClock(),
+            events_worker=Worker(),
             worker=Worker(),
             outbox=outbox,
             membership=Membership(disk, enrolment.root, keys.public),

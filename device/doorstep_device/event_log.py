@@ -111,6 +111,11 @@ class EventLog:
         """What waits, oldest first."""
         return tuple(self._pending.values())
 
+    @property
+    def count(self) -> int:
+        """How many wait; any thread may ask."""
+        return len(self._pending)
+
     def put(self, kind: ClipKind, event: Event) -> None:
         """Keep an event; durable on return. One that waits already is left as it is."""
         if event.event in self._pending:

@@ -215,8 +215,10 @@ class _Kept:
 class Outbox:
     """Events and clips on the doorbell's own disk.
 
-    Synchronous and for one thread. Methods that write raise the disk's errors; what was
-    durable before such an error still is.
+    Synchronous and for two threads: `put_event`, `pending_events` and `mark_events_acked`
+    for one, so that a ring waits for no clip, everything else for the other. They share
+    nothing but the disk. Methods that write raise the disk's errors; what was durable
+    before such an error still is.
     """
 
     def __init__(
@@ -434,7 +436,7 @@ class Outbox:
         cached = sum(kept.record.state is ClipState.STORED for kept in self._kept.values())
         recording_bytes = 0 if self._recording is None else self._recording.disk_bytes
         return Usage(
-            waiting_events=len(self._events.pending),
+            waiting_events=self._events.count,
             waiting_clips=len(waiting) + len(self._unsettled),
             waiting_bytes=sum(kept.size_bytes for kept in waiting) + recording_bytes,
             cached_clips=cached,

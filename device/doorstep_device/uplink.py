@@ -114,7 +114,8 @@ class Uplink:
     Args:
         broker: The control connection.
         boot: This run.
-        outbox, membership: Called on ``worker`` only.
+        events_worker: Where the outbox's events are kept and read.
+        worker: Where everything else of `outbox` and `membership` is called.
         now_us: Monotonic time of the network's own pace.
         chance: Returns a random number from 0 to 1.
         read_health: Returns what ``ev/health`` says now.
@@ -127,6 +128,7 @@ class Uplink:
         broker: Broker,
         boot: Boot,
         *,
+        events_worker: Worker,
         worker: Worker,
         outbox: Outbox,
         membership: Membership,
@@ -139,6 +141,7 @@ class Uplink:
     ) -> None:
         self._broker = broker
         self._boot = boot
+        self._events_worker = events_worker
         self._worker = worker
         self._outbox = outbox
         self._membership = membership
@@ -172,10 +175,7 @@ class Uplink:
         self._nudged.set()
 
     def send_event(self, pending: PendingEvent) -> None:
-        """Send an event that was just stored, at once; it is repeated until acknowledged.
-
-        It waits for nothing: not even for the disk, where a clip may be beginning.
-        """
+        """Send an event that was just stored, at once; it is repeated until acknowledged."""
         if self._is_online:
             with suppress(BrokerUnreachableError):
                 self._send_event(pending)
@@ -239,7 +239,7 @@ class Uplink:
             log.error("message_refused", topic=topic, reason=error.fact)  # noqa: TRY400  # the fact says it all
 
     async def _acknowledged(self, ack: Ack) -> None:
-        await self._worker.run(self._outbox.mark_events_acked, ack.events)
+        await self._events_worker.run(self._outbox.mark_events_acked, ack.events)
         for event in ack.events:
             log.info("event_acked", event_id=event)
         for clip in ack.announced:
@@ -280,7 +280,7 @@ class Uplink:
         """Send events, then announcements; return seconds until something is due again."""
         # A ring that comes while we look is not in what we see: its attempt counts on.
         tried = self._attempts.items
-        events = await self._worker.run(self._outbox.pending_events)
+        events = await self._events_worker.run(self._outbox.pending_events)
         clips = await self._worker.run(self._outbox.pending_clips)
         unknown = [c for c in clips if not c.is_announced or c.clip in self._announce_again]
         for pending in events:

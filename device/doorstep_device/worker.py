@@ -1,4 +1,4 @@
-"""The one thread that touches the disk: blocking work, in order, off the event loop."""
+"""A thread that touches the disk: blocking work, in order, off the event loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """The doorbell as a whole: what a visitor does, and what comes of it."""
 
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +18,7 @@ from doorstep_shared.manifest import ClipKind, Manifest
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import CameraState, Event, Health, decode_body
 from doorstep_simulator.disk import SimulatedDisk
-from tests.far_end import until
+from tests.far_end import PATIENCE_S, until
 from tests.people import NOW_MS
 from tests.recording import FRAME_US, picture
 from tests.simulated_doorbell import MOVING, SimulatedDoorbell, running_doorbell
@@ -366,3 +367,30 @@ async def test_a_packet_that_passes_by_does_not_take_the_event_from_its_motion(
     (manifest,) = await recorded(bell)
     assert list(manifest.events) == bell.motions()
     assert len(bell.motions()) == 1
+
+
+async def test_rings_are_kept_and_told_while_a_clip_is_being_ended(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow card, or a picture being drawn: the recorder's thread is busy until told."""
+    await bell.film(3)
+    recorder, is_busy, go_on = bell.agent._recorder, threading.Event(), threading.Event()
+    assert recorder is not None
+    end = recorder.pass_time
+
+    def end_slowly(now_us: int) -> None:
+        is_busy.set()
+        go_on.wait(PATIENCE_S)
+        end(now_us)
+
+    monkeypatch.setattr(recorder, "pass_time", end_slowly)
+    bell.clock.at_us += 2_000_000
+    await until(is_busy.is_set, "the recorder's long work")
+    for visit in (1, 2):
+        bell.touch()
+        await until(lambda: len(bell.service.events) == visit, f"ring {visit}")  # noqa: B023  # awaited here
+        bell.clock.at_us += 10_000_000
+    await until(lambda: bell.outbox.pending_events() == (), "their acks")
+    assert not go_on.is_set()
+    go_on.set()
+    assert [leaf for leaf, _ in bell.service.events] == [Leaf.RING, Leaf.RING]

@@ -70,6 +70,7 @@ class Bell:
     outbox: Outbox
     membership: Membership
     worker: Worker
+    events_worker: Worker = field(default_factory=Worker)
     line: ScriptedBroker = field(default_factory=ScriptedBroker)
     now_us: int = 0
     heads: list[Head] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Bell:
         self.uplink = Uplink(
             self.line,
             BOOT,
+            events_worker=self.events_worker,
             worker=self.worker,
             outbox=self.outbox,
             membership=self.membership,
@@ -140,6 +142,7 @@ class Bell:
         """Let everything under way come to rest."""
         for _ in range(20):
             await self.worker.run(lambda: None)
+            await self.events_worker.run(lambda: None)
             await asyncio.sleep(0)
 
     async def end(self) -> None:
@@ -177,6 +180,7 @@ async def bell() -> AsyncIterator[Bell]:
     found.running = asyncio.create_task(found.uplink.run())
     yield found
     await found.end()
+    found.events_worker.close()
     found.worker.close()
 
 
