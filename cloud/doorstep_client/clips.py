@@ -84,19 +84,6 @@ class ClipItem(_Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A clip opened with every check.
-
-    Attributes:
-        manifest: The doorbell's, verified.
-        video: Fragmented MP4.
-    """
-
-    manifest: Manifest
-    video: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
     """Which events or clips to list.
 

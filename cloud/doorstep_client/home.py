@@ -15,10 +15,9 @@ from typing import Final
 
 from doorstep_client.errors import DamagedHomeError, NoHouseholdError, UnwritableError
 from doorstep_shared.age_keys import Identity
-from doorstep_shared.errors import BadMessageError, DoorstepError
+from doorstep_shared.errors import DoorstepError
 from doorstep_shared.ids import HouseholdId, MemberId, Random
 from doorstep_shared.signing import Signed, SigningKey, decode_signed
-from doorstep_shared.statements import Head, Statement, accept_next, accept_root
 
 ENVIRONMENT_NAME: Final = "DOORSTEP_HOME"
 
@@ -246,22 +245,6 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def verify_chain(chain: Sequence[Signed], root: bytes) -> tuple[Head, tuple[Statement, ...]]:
-    """Return the head of ``chain`` and every statement in it, verified from ``root``.
-
-    Raises:
-        BrokenChainError, WrongSignatureError, BadMessageError: It does not hold.
-    """
-    if not chain:
-        raise BadMessageError("the service shows no beginning of your household's history")
-    head = accept_root(chain[0], root)
-    statements = [head.statement]
-    for signed in chain[1:]:
-        head = accept_next(head, signed)
-        statements.append(head.statement)
-    return head, tuple(statements)
 
 
 def _key(file: bytes) -> str:

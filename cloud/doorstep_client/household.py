@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from doorstep_client.errors import ConflictError, SignedOutError, WithheldError
-from doorstep_client.home import Founding, Home, ServiceAccount, verify_chain
+from doorstep_client.home import Founding, Home, ServiceAccount
 from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
@@ -32,6 +32,7 @@ from doorstep_shared.statements import (
     Statement,
     accept_root,
     sign_statement,
+    verify_chain,
 )
 
 # Another member's computer may add a statement between our reading and our writing.
@@ -150,10 +151,10 @@ class Household:
             chain += page
             # Before asking on: a history without end would be one that nobody signed.
             verify_chain(chain, root)
-        head, statements = verify_chain(chain, root)
+        heads = verify_chain(chain, root)
         if len(chain) > len(kept):
             self.home.save_chain(chain)
-        return Chain(head, statements)
+        return Chain(heads[-1], tuple(head.statement for head in heads))
 
     def _statements_after(self, count: int) -> list[Signed]:
         """Return the service's statements from place ``count`` on; it sends some at a time."""

@@ -8,13 +8,14 @@ so nothing is recorded.
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import reduce
 
 from doorstep_device.outbox import Problem, Sealing
 from doorstep_device.ports.disk import Disk
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
 from doorstep_shared.signing import Signed, decode_signed
-from doorstep_shared.statements import DeviceState, Head, accept_next, accept_root
+from doorstep_shared.statements import DeviceState, Head, accept_next, verify_chain
 from doorstep_shared.wire import StatementHead
 
 _PATH = "statements.json"
@@ -108,11 +109,6 @@ class Membership:
         return Problem(_PATH, fact)
 
     def _follow(self, fresh: Sequence[Signed]) -> Head:
-        if not fresh:
-            raise BadMessageError("the household's chain on this card is empty")
-        head, rest = self.head, fresh
-        if head is None:
-            head, rest = accept_root(fresh[0], self._root), fresh[1:]
-        for signed in rest:
-            head = accept_next(head, signed)
-        return head
+        if self.head is None:
+            return verify_chain(fresh, self._root)[-1]
+        return reduce(accept_next, fresh, self.head)

@@ -8,9 +8,10 @@ direct successor, so a service can withhold a statement but never make one up.
 """
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -242,16 +243,16 @@ def accept_next(head: Head, signed: Signed) -> Head:
     return Head(root=head.root, signed=signed, statement=statement)
 
 
-def accept_all(head: Head, chain: Iterable[Signed]) -> Head:
-    """Return the head after each of ``chain``; the head itself repeated is passed over.
+def verify_chain(chain: Sequence[Signed], root: bytes) -> tuple[Head, ...]:
+    """Return the head after each statement of ``chain``, from ``root`` on; the last is in force.
 
     Raises:
-        BrokenChainError, BadMessageError, WrongSignatureError: As `accept_next`.
+        BrokenChainError, BadMessageError, WrongSignatureError: It is empty, or as
+            `accept_root` and `accept_next`.
     """
-    for signed in chain:
-        if signed.body != head.signed.body:
-            head = accept_next(head, signed)
-    return head
+    if not chain:
+        raise BadMessageError("this household's history is shown without its beginning")
+    return tuple(accumulate(chain[1:], accept_next, initial=accept_root(chain[0], root)))
 
 
 def _parse(signed: Signed) -> Statement:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from doorstep_client.errors import DamagedHomeError, NoHouseholdError
-from doorstep_client.home import Home, ServiceAccount, verify_chain
-from doorstep_shared.errors import BadMessageError
+from doorstep_client.home import Home, ServiceAccount
 from doorstep_shared.ids import HouseholdId, MemberId
 from tests.people import first_head, random_from, successor
 
@@ -119,8 +118,3 @@ def test_the_environment_says_where_home_is(
     monkeypatch.delenv("DOORSTEP_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert Home.default().folder == tmp_path / "data" / "doorstep"
-
-
-def test_a_chain_without_a_beginning_is_none() -> None:
-    with pytest.raises(BadMessageError):
-        verify_chain([], first_head().root)
