@@ -104,9 +104,7 @@ def _run(wishes: Wishes, tell: Telling) -> Outcome:
             _tell_film(wishes.film, pace, tell)
             with _switched_on(doorbell), narrated(doorbell, tell):
                 _play(doorbell, pace, listener, tell)
-            material = gather(
-                wishes.film, stack_ready_s, doorbell.facts, tuple(listener.heard), owner
-            )
+            material = gather(doorbell, stack_ready_s, tuple(listener.heard), owner)
         return _prove(wishes, material, tell)
 
 

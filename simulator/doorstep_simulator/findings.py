@@ -10,6 +10,7 @@ from doorstep_client.clips import EventItem
 from doorstep_shared.errors import RefusedError
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_simulator.block import BLOCK
+from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.facts import FactLog
 from doorstep_simulator.film_strip import film_strip
 from doorstep_simulator.owner import Heard, OpenedClip, Owner
@@ -18,12 +19,14 @@ from doorstep_simulator.proof import ProofFailedError, decode
 from doorstep_simulator.report import ClipReport, DemoReport, EventMark, Kind
 from doorstep_simulator.report import Fact as Checkable
 from doorstep_simulator.score_curve import ScorePoint
-from doorstep_simulator.way import Moments, press_of, steps_of
+from doorstep_simulator.way import Moments, confirmed_ms, press_of, steps_of
 
 # The rule's own scale: a score of a half is the least that counts.
 THRESHOLD: Final = 0.5
 # The first picture is the key frame nearest to the pre-roll asked for; they are 1 s apart.
 _PRE_ROLL_SLACK_S: Final = 1.2
+# So many fill a page's width and are large enough to see who comes.
+STRIP_PICTURES: Final = 5
 
 # More events than a demo of three minutes can hold.
 _MOST: Final = 1_000
@@ -39,6 +42,7 @@ class Material:
 
     Attributes:
         film: What was shown.
+        speed: Its pace: seconds of film, and of the doorbell's clock, per second.
         stack_ready_s: How long broker, store and service took to start.
         facts: The doorbell's.
         heard: The listener's.
@@ -47,6 +51,7 @@ class Material:
     """
 
     film: Film
+    speed: float
     stack_ready_s: float
     facts: FactLog
     heard: Sequence[Heard]
@@ -55,7 +60,7 @@ class Material:
 
 
 def gather(
-    film: Film, stack_ready_s: float, facts: FactLog, heard: Sequence[Heard], owner: Owner
+    doorbell: Doorbell, stack_ready_s: float, heard: Sequence[Heard], owner: Owner
 ) -> Material:
     """Return the material, every clip fetched, checked and opened as its owner.
 
@@ -72,7 +77,8 @@ def gather(
             safe="The events themselves are stored.",
             do="run the demo again        (KEEP=1 keeps the logs)",
         )
-    return Material(film, stack_ready_s, facts, heard, opened, events)
+    wiring = doorbell.wiring
+    return Material(wiring.film, wiring.speed, stack_ready_s, doorbell.facts, heard, opened, events)
 
 
 def check_ring_clip(material: Material, video: bytes) -> None:
@@ -104,9 +110,10 @@ def report_on(material: Material, *, curl_ok: bool) -> DemoReport:
     return DemoReport(
         video=material.film.video.name if material.film.video else "the rendered doorstep",
         made_at=datetime.now(UTC),
+        speed=material.speed,
         length_s=scores[-1].t_s if scores else 0.0,
         stack_ready_s=material.stack_ready_s,
-        ring_to_cloud_ms=None if ring is None else _to_cloud_ms(ring, material.facts),
+        ring_to_cloud_ms=None if ring is None else confirmed_ms(ring.id, material.facts),
         ring_to_listener_ms=None if ring is None else _to_listener_ms(ring, material),
         curl_ok=curl_ok,
         scores=tuple(scores),
@@ -121,7 +128,11 @@ def report_on(material: Material, *, curl_ok: bool) -> DemoReport:
 
 
 def to_json(report: DemoReport) -> dict[str, object]:
-    """Return the object that ``JSON=1`` ends stdout with."""
+    """Return the object that ``JSON=1`` ends stdout with.
+
+    ``ring_to_cloud_ms`` is the time from the press until the service's acknowledgement, sent
+    after its commit, was back at the doorbell: an upper bound of the commit, by one clock.
+    """
     return {
         "stack_ready_s": round(report.stack_ready_s, 3),
         "ring_to_cloud_ms": _rounded(report.ring_to_cloud_ms),
@@ -162,7 +173,7 @@ def _clip_report(clip: OpenedClip, material: Material, zero: datetime) -> ClipRe
         frames=decoded.frames,
         size_bytes=item.file.size_bytes if item.file else 0,
         is_acked=material.facts.first("clip_stored", clip_id=item.id) is not None,
-        strip_jpeg=film_strip(clip.video, zero_s=item.pre_roll_s),
+        strip_jpeg=film_strip(clip.video, STRIP_PICTURES, zero_s=item.pre_roll_s),
         steps=() if known_by is None else steps_of(item, known_by, material.facts, moments),
         facts=_checkables(clip),
     )
@@ -191,11 +202,6 @@ def _scores(facts: FactLog) -> list[ScorePoint]:
         ScorePoint(fact.number("t_s"), fact.number("score"), bool(fact.details.get("is_moving")))
         for fact in facts.all("frame_scored")
     ]
-
-
-def _to_cloud_ms(ring: EventItem, facts: FactLog) -> float | None:
-    pressed = press_of(ring.id, facts)
-    return None if pressed is None else ring.received_at.timestamp() * 1000 - pressed.at_ms
 
 
 def _to_listener_ms(ring: EventItem, material: Material) -> float | None:

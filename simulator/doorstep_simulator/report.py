@@ -125,9 +125,11 @@ class DemoReport:
         made_at: When, aware.
         length_s: Length of what was filmed.
         stack_ready_s: How long broker, store and service took to start.
-        ring_to_cloud_ms: From the press to the service's commit; None without a ring.
+        speed: Seconds of film per second, when it was shown.
+        ring_to_cloud_ms: From the press until the doorbell had the service's word that the
+            ring is stored: a little after the commit. None without a ring.
         ring_to_listener_ms: From the press to the listener; None without a ring.
-        curl_ok: Whether the two commands below opened the newest clip.
+        curl_ok: Whether the commands below opened the newest clip.
         scores: The motion rule's word on every frame.
         threshold: Score from which the rule sees motion, if it has one.
         events: Rings and motion.
@@ -139,6 +141,7 @@ class DemoReport:
     made_at: datetime
     length_s: float
     stack_ready_s: float
+    speed: float = 1.0
     ring_to_cloud_ms: float | None = None
     ring_to_listener_ms: float | None = None
     curl_ok: bool = False

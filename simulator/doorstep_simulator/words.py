@@ -41,10 +41,13 @@ def print_report(report: DemoReport) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
-    times = {"the service": report.ring_to_cloud_ms, "your listener": report.ring_to_listener_ms}
-    for where, ms in times.items():
+    times = {
+        "until it was stored and confirmed to the doorbell": report.ring_to_cloud_ms,
+        "to your listener": report.ring_to_listener_ms,
+    }
+    for what, ms in times.items():
         if ms is not None:
-            console.print(f"From the press to {where}: {spoken_ms(ms)}")
+            console.print(f"From the press {what}: {spoken_ms(ms)}")
 
 
 def say_fact(fact: Fact, door: Door) -> str:
@@ -67,7 +70,10 @@ def _acked(fact: Fact, door: Door) -> str:
     # An acknowledgement may come twice: for the event and for its repetition.
     if event is None or event.took_ms is None or event.acked_s != fact.arrived_s:
         return ""
-    return f"{event.kind}: stored by the service, {event.took_ms:.0f} ms after it happened"
+    since = "the press" if event.kind == "ring" else "it was noticed"
+    return (
+        f"{event.kind}: stored, confirmed to the doorbell {spoken_ms(event.took_ms)} after {since}"
+    )
 
 
 def _control(words: str) -> Callable[[Fact, Door], str]:

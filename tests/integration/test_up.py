@@ -136,7 +136,7 @@ def test_up_is_used_from_another_terminal_and_taken_up_again(tmp_path: Path) -> 
         running.type("press")
         running.wait_for("button pressed")
         running.type("network on")
-        running.wait_for("ring: stored by the service")
+        running.wait_for("ring: stored, confirmed")
 
         assert running.end(signal.SIGINT) < 15
         assert running.process.returncode == 0

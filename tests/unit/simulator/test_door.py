@@ -126,5 +126,5 @@ def test_facts_are_said_in_words(told: Fact, words: str) -> None:
 def test_an_acknowledgement_is_said_once() -> None:
     first, second = (fact("event_acked", at_s, event_id="r") for at_s in (10.030, 15.0))
     door = door_after(*RING, first)
-    assert say_fact(first, door) == "ring: stored by the service, 30 ms after it happened"
+    assert say_fact(first, door) == "ring: stored, confirmed to the doorbell 30 ms after the press"
     assert say_fact(second, door.feed(second)) == ""

@@ -16,7 +16,7 @@ from doorstep_simulator.facts import Fact, FactLog
 from doorstep_simulator.findings import to_json
 from doorstep_simulator.proof import ProofFailedError, decode, open_by_commands
 from doorstep_simulator.report import ClipReport, DemoReport, Kind, Where
-from doorstep_simulator.way import Moments, press_of, steps_of
+from doorstep_simulator.way import Moments, confirmed_ms, press_of, steps_of
 from tests.footage import write_video
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -99,6 +99,18 @@ def test_the_press_of_a_ring_is_the_last_one_before_it() -> None:
     assert press_of("another", facts) is None
 
 
+def test_a_clip_fetched_long_after_it_was_stored_shows_no_such_step() -> None:
+    moments = Moments(heard_s={}, opened_s=160.0, wall_ms=NOON_MS - 100_000)
+    steps = steps_of(the_clip(), the_ring(), facts_of_a_ring(), moments)
+    assert steps[-1].name == "stored, confirmed by signed receipts"
+
+
+def test_a_ring_is_confirmed_when_the_doorbell_knows_that_it_is_stored() -> None:
+    facts = facts_of_a_ring()
+    assert confirmed_ms(RING, facts) == pytest.approx(20)
+    assert confirmed_ms("another", facts) is None
+
+
 def test_the_json_has_exactly_what_was_promised() -> None:
     clip = ClipReport(
         kind=Kind.RING,
@@ -111,7 +123,16 @@ def test_the_json_has_exactly_what_was_promised() -> None:
         size_bytes=1_000,
         is_acked=True,
     )
-    report = DemoReport("a film", NOON, 60.0, 3.14159, 9.04, 12.06, curl_ok=True, clips=(clip,))
+    report = DemoReport(
+        "a film",
+        NOON,
+        60.0,
+        3.14159,
+        ring_to_cloud_ms=9.04,
+        ring_to_listener_ms=12.06,
+        curl_ok=True,
+        clips=(clip,),
+    )
     assert json.loads(json.dumps(to_json(report))) == {
         "stack_ready_s": 3.142,
         "ring_to_cloud_ms": 9.0,

@@ -120,13 +120,30 @@ def test_the_browser_is_told_to_fetch_nothing() -> None:
 def test_the_page_tells_the_run_in_plain_words() -> None:
     said = words(RUN)
 
-    assert "Somebody rang. The film is stored, and only you can open it." in said
-    assert "made 2 clips, one of them because the button was pressed." in said
-    assert "Press to service 12 ms" in said
+    assert "The bell was rung. The film is stored, and only you can open it." in said
+    assert "made 2 clips, one of them because the demo pressed the button." in said
+    assert "Press to stored, confirmed 12 ms" in said
     assert "Press to your terminal 15 ms" in said
     assert "Clips stored 2 of 2" in said
     assert "20.1 s of film, from 6 s before the press; 301 pictures, 1.42 MB sealed." in said
     assert "11.8" not in said
+
+
+def test_a_film_shown_faster_says_which_times_are_real() -> None:
+    assert "times as fast" not in words(RUN)
+    said = words(replace(RUN, speed=1.3456))
+    assert "shown 1.35 times as fast as it was taken" in said
+    assert "How long something was on its way is real time" in said
+
+
+def test_a_motion_clip_begins_before_motion_was_noticed() -> None:
+    assert "from 6 s before motion was noticed;" in words(RUN)
+
+
+def test_the_way_ends_where_it_was_followed_to() -> None:
+    assert "From the finger to the opened film" in words(RUN)
+    stored = replace(RING, steps=RING.steps[:-1])
+    assert "From the finger to the stored film" in words(replace(RUN, clips=(stored,)))
 
 
 def test_words_that_owners_need_not_know_are_not_used() -> None:
@@ -161,7 +178,7 @@ def test_a_video_without_motion_says_so() -> None:
 def test_a_ring_without_motion_says_that_nothing_else_moved() -> None:
     said = words(replace(RUN, clips=(RING,), events=(EventMark(Kind.RING, 18.0),)))
 
-    assert "1 clip, because the button was pressed." in said
+    assert "1 clip, because the demo pressed the button." in said
     assert "Nothing in it moved enough to begin a clip by itself." in said
 
 
