@@ -6,11 +6,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from doorstep_device.adapters.clock import SystemClock
@@ -19,7 +19,7 @@ from doorstep_device.adapters.gpio import GpioPanel
 from doorstep_device.adapters.progress import show_progress
 from doorstep_device.adapters.service import post_enrolment
 from doorstep_device.adapters.video import VideoCamera, VideoFile
-from doorstep_device.bootstrap import DeviceSettings, build_agent
+from doorstep_device.bootstrap import DeviceSettings, build_agent, read_settings
 from doorstep_device.enrolment import enrol as enrol_by_claim
 from doorstep_device.facts import configure_facts
 from doorstep_device.identity import read_enrolment, read_keys
@@ -128,17 +128,13 @@ async def _run(settings: DeviceSettings, video: Path | None) -> None:
     running = asyncio.ensure_future(agent.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
-    await asyncio.wait([running])
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 def _settings(state: Path | None) -> DeviceSettings:
     """Return the settings, with the doorbell's folder made if it was missing."""
-    try:
-        settings = DeviceSettings() if state is None else DeviceSettings(state_dir=state)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = "DOORSTEP_DEVICE_" + "_".join(map(str, problem["loc"])).upper()
-        raise RefusedError(f"the setting {name} is wrong: {problem['msg']}") from error
+    settings = read_settings(state)
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

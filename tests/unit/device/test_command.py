@@ -1,0 +1,133 @@
+"""The command: what it says, and what it exits with."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from doorstep_device import __main__ as command
+from doorstep_device.bootstrap import read_settings
+from doorstep_shared.errors import RefusedError, TryLaterError
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Return how to type a command; the answer is its exit code."""
+    monkeypatch.setenv("DOORSTEP_DEVICE_STATE_DIR", str(tmp_path / "state"))
+
+    def type_it(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["doorstep-device", *words])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return code or 0
+
+    return type_it
+
+
+class Agent:
+    """An agent that comes to an end in the way a test wants."""
+
+    def __init__(self, ends: Callable[[], None]) -> None:
+        self._ends = ends
+        self.is_closed = False
+
+    async def run(self) -> None:
+        """Run until it ends."""
+        try:
+            self._ends()
+            await asyncio.Event().wait()
+        finally:
+            self.is_closed = True
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Agent], None]:
+    """Return how to put an agent in the place of the real one."""
+
+    def put(agent: Agent) -> None:
+        monkeypatch.setattr(command, "GpioPanel", lambda *_: None)
+        monkeypatch.setattr(command, "build_agent", lambda **_: agent)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RefusedError("the card was pulled", safe="Rings are told.", do="put it back"),
+        TryLaterError("the card was pulled", safe="Rings are told.", do="put it back"),
+    ],
+)
+def test_an_agent_that_fails_says_so_and_the_command_has_failed(
+    call: Call,
+    runs: Callable[[Agent], None],
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    runs(Agent(fail))
+    assert call("run") == 1
+    said = "doorstep-device: the card was pulled.\nRings are told.\nDo: put it back\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_stops_and_has_not_failed(
+    call: Call, runs: Callable[[Agent], None], number: signal.Signals
+) -> None:
+    agent = Agent(lambda: os.kill(os.getpid(), number))
+    runs(agent)
+    assert call("run") == 0
+    assert agent.is_closed
+
+
+def test_a_crash_is_not_a_success(call: Call, runs: Callable[[Agent], None]) -> None:
+    def crash() -> None:
+        raise ZeroDivisionError
+
+    runs(Agent(crash))
+    with pytest.raises(ZeroDivisionError):
+        call("run")
+
+
+@pytest.mark.parametrize("words", [("run",), ("check",), ("enrol", "DS1.X")])
+def test_a_mistyped_setting_is_refused_by_name(
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("DOORSTEP_DEVICE_PREROLL", "9")
+    assert call(*words) == 1
+    said = capsys.readouterr().err
+    assert "there is no setting DOORSTEP_DEVICE_PREROLL." in said
+    assert "DOORSTEP_DEVICE_PRE_ROLL_S" in said
+
+
+def test_a_setting_out_of_bounds_is_refused_by_name(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOORSTEP_DEVICE_PRE_ROLL_S", "90")
+    assert call("check") == 1
+    said = capsys.readouterr().err
+    assert "DOORSTEP_DEVICE_PRE_ROLL_S is wrong" in said
+    assert "30" in said
+
+
+def test_the_state_folder_of_the_command_line_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOORSTEP_DEVICE_STATE_DIR", "/elsewhere")
+    monkeypatch.setenv("DOORSTEP_DEVICE_OUTBOX_MIB", "100")
+    assert read_settings(tmp_path).state_dir == tmp_path
+    assert read_settings().state_dir == Path("/elsewhere")
+    assert read_settings().outbox_mib == 100
