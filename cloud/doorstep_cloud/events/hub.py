@@ -42,7 +42,9 @@ class Listener:
         """
         if self._is_cut_off and self._items.empty():
             return None
-        return await asyncio.wait_for(self._items.get(), wait_s)
+        # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with an item.
+        async with asyncio.timeout(wait_s):
+            return await self._items.get()
 
     def close(self) -> None:
         """Stop listening."""
