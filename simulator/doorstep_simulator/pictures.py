@@ -11,10 +11,10 @@ from doorstep_simulator.demo import Wishes, run_demo
 from doorstep_simulator.owner import OpenedClip
 from doorstep_simulator.playback import Film
 from doorstep_simulator.telling import Telling
-from doorstep_simulator.terminal_picture import Typed, write_pictures
+from doorstep_simulator.terminal_picture import COLUMNS, Typed, write_pictures
+from doorstep_simulator.words import print_report
 
 COMMAND: Final = "make demo"
-_COLUMNS: Final = 96
 
 
 def make_pictures(folder: Path, home: Path, tell: Telling) -> tuple[Path, Path]:
@@ -31,7 +31,7 @@ def make_pictures(folder: Path, home: Path, tell: Telling) -> tuple[Path, Path]:
     screen = io.StringIO()
     # Colours, but no bar that moves.
     console = Console(
-        file=screen, force_terminal=True, force_interactive=False, width=_COLUMNS, highlight=False
+        file=screen, force_terminal=True, force_interactive=False, width=COLUMNS, highlight=False
     )
     tell("a demo runs, in real time; this takes about a minute and a half")
     wishes = Wishes(home / "demo", home / "report.html", Film())
@@ -39,7 +39,11 @@ def make_pictures(folder: Path, home: Path, tell: Telling) -> tuple[Path, Path]:
     if outcome.failure is not None:
         raise outcome.failure
     visit = max(outcome.material.clips, key=_shown)
-    return write_pictures(folder, [Typed(COMMAND, screen.getvalue())], visit.video)
+    print_report(outcome.report, console)
+    lines = screen.getvalue().splitlines()
+    # How the stack is stopped is between the result and its times, and of no interest here.
+    told = "\n".join(line for line in lines if " stopped in " not in line)
+    return write_pictures(folder, [Typed(COMMAND, told)], visit.video)
 
 
 def _shown(clip: OpenedClip) -> tuple[bool, float]:

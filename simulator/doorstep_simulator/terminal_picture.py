@@ -15,7 +15,8 @@ from rich.text import Text
 
 from doorstep_simulator.film_strip import film_strip
 
-_COLUMNS: Final = 96
+# The longest command of the block, indented, fits without a break.
+COLUMNS: Final = 116
 _STRIP_FRAMES: Final = 5
 _STRIP_HEIGHT_PX: Final = 200
 MAX_STRIP_BYTES: Final = 200_000
@@ -74,7 +75,7 @@ def terminal_picture(lines: Sequence[Typed], title: str = "doorstep") -> str:
     """
     console = Console(
         record=True,
-        width=_COLUMNS,
+        width=COLUMNS,
         file=io.StringIO(),
         force_terminal=True,
         color_system="truecolor",
@@ -106,6 +107,9 @@ def write_pictures(folder: Path, lines: Sequence[Typed], clip: bytes) -> tuple[P
     """
     folder.mkdir(parents=True, exist_ok=True)
     terminal, strip = folder / "terminal.svg", folder / "film-strip.jpg"
+    for picture in (terminal, strip):  # for everybody who reads the README, whatever the umask
+        picture.touch()
+        picture.chmod(0o644)
     terminal.write_text(terminal_picture(lines), encoding="utf-8")
     strip.write_bytes(_small_enough(film_strip(clip, _STRIP_FRAMES, _STRIP_HEIGHT_PX)))
     return terminal, strip

@@ -25,8 +25,8 @@ def narrated(doorbell: Doorbell, tell: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def print_report(report: DemoReport) -> None:
-    """Print the clips and the times of a demo on stdout."""
+def print_report(report: DemoReport, console: Console | None = None) -> None:
+    """Print the clips and the times of a demo; on stdout, without a console."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("clip", "length", "before it", "pictures", "sealed", "at the service"):
         table.add_column(column, no_wrap=True)
@@ -39,7 +39,7 @@ def print_report(report: DemoReport) -> None:
             spoken_size(clip.size_bytes),
             "stored, acknowledged" if clip.is_acked else "not acknowledged",
         )
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print(table)
     times = {
         "until it was stored and confirmed to the doorbell": report.ring_to_cloud_ms,

@@ -1,4 +1,5 @@
 import io
+import os
 import re
 from fractions import Fraction
 from html import unescape
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from doorstep_simulator import terminal_picture as terminal_picture_module
+from doorstep_simulator.block import BLOCK
 from doorstep_simulator.film_strip import film_strip
 from doorstep_simulator.terminal_picture import (
     MAX_STRIP_BYTES,
@@ -51,6 +53,11 @@ def test_the_terminal_shows_commands_and_what_they_said() -> None:
     assert '$ curl "$API/v1/clips/latest/file.age" | age -d > clip.mp4' in said
 
 
+@pytest.mark.parametrize("command", BLOCK)
+def test_no_command_of_the_block_is_broken(command: str) -> None:
+    assert f"  {command}" in words(terminal_picture([Typed("make demo", f"  {command}")]))
+
+
 def test_the_terminal_asks_nothing_of_the_network() -> None:
     svg = terminal_picture(RUN)
 
@@ -73,11 +80,16 @@ def test_what_a_command_said_is_shown_as_it_is(output: str) -> None:
 
 
 def test_the_readmes_pictures_are_written_and_small(tmp_path: Path) -> None:
-    terminal, strip = write_pictures(tmp_path / "pictures", RUN, noisy_clip())
+    before = os.umask(0o077)  # as the command sets it
+    try:
+        terminal, strip = write_pictures(tmp_path / "pictures", RUN, noisy_clip())
+    finally:
+        os.umask(before)
 
     assert (terminal.name, strip.name) == ("terminal.svg", "film-strip.jpg")
     assert terminal.read_text(encoding="utf-8") == terminal_picture(RUN)
     assert strip.stat().st_size < MAX_STRIP_BYTES
+    assert [path.stat().st_mode & 0o777 for path in (terminal, strip)] == [0o644, 0o644]
     assert cv2.imread(str(strip)) is not None
 
 
