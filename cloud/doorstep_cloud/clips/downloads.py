@@ -4,17 +4,31 @@ Each takes a place while it lasts. Without that limit a few slow readers would
 hold every worker thread and every connection to the store.
 """
 
+import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
+import structlog
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from doorstep_cloud.clips.rules import Span
 from doorstep_cloud.clips.service import SealedObject
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.errors import TryLaterError
+from doorstep_shared.ids import HouseholdId
+
+PER_HOUSEHOLD: Final = 3
+"""Of the places, so many are one household's at most: a film, its details, a thumbnail."""
+
+PIECE_S: Final = 30.0
+"""A reader takes 64 KiB in this time, 18 kbit/s, or loses its place; it may come back with a
+range."""
+
+_log = structlog.get_logger(__name__)
 
 
 class TooManyDownloadsError(TryLaterError):
@@ -24,26 +38,47 @@ class TooManyDownloadsError(TryLaterError):
 class DownloadPlaces:
     """How many may be on their way at once. Safe to use from any thread."""
 
-    def __init__(self, count: int) -> None:
-        self._places = threading.BoundedSemaphore(count)
+    def __init__(self, count: int, per_household: int = PER_HOUSEHOLD) -> None:
+        self._count = count
+        self._per_household = per_household
+        self._taken: Counter[HouseholdId] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold a place while the block lasts.
+    def taken(self, household: HouseholdId) -> Iterator[None]:
+        """Hold a place for ``household`` while the block lasts.
 
         Raises:
-            TooManyDownloadsError: None is free.
+            TooManyDownloadsError: None is free, or the household has its share.
         """
-        if not self._places.acquire(blocking=False):
-            raise TooManyDownloadsError(
-                "as many clips are on their way as this service sends at a time",
-                do="try again in a few seconds",
-                after_s=3.0,
-            )
+        self._take(household)
         try:
             yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._taken[household] -= 1
+                # What is at zero goes, or every household ever seen would stay.
+                self._taken = +self._taken
+
+    def _take(self, household: HouseholdId) -> None:
+        with self._lock:
+            if self._taken[household] >= self._per_household:
+                raise TooManyDownloadsError(
+                    f"{self._per_household} clips of this household are on their way already",
+                    do="let one of them end, then try again",
+                    after_s=3.0,
+                )
+            if self._taken.total() >= self._count:
+                raise TooManyDownloadsError(
+                    "as many clips are on their way as this service sends at a time",
+                    do="try again in a few seconds",
+                    after_s=3.0,
+                )
+            self._taken[household] += 1
+
+
+class _TooSlowError(Exception):
+    """A reader did not take a piece in time."""
 
 
 class Download(StreamingResponse):
@@ -55,11 +90,12 @@ class Download(StreamingResponse):
         places: DownloadPlaces,
         sealed: SealedObject,
         *,
+        household: HouseholdId,
         span: Span | None,
         headers: dict[str, str],
     ) -> None:
         with ExitStack() as stack:
-            stack.enter_context(places.taken())
+            stack.enter_context(places.taken(household))
             wanted = span or Span(0, sealed.size_bytes)
             pieces = stack.enter_context(_pieces(store, sealed, wanted))
             headers = {**headers, "Content-Length": str(wanted.size)}
@@ -75,9 +111,20 @@ class Download(StreamingResponse):
             self._held = stack.pop_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, or as much as the caller takes."""
+        """Send it, or as much as the caller takes in time."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(PIECE_S):
+                    await send(message)
+            except TimeoutError as error:
+                raise _TooSlowError from error
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
+        except _TooSlowError:
+            # Left unfinished, the answer makes the server close the line.
+            _log.info("download_given_up")
         finally:
             self._held.close()
 

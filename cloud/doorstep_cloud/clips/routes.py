@@ -209,7 +209,8 @@ def download(
     except UnsatisfiableRangeError:
         headers["Content-Range"] = f"bytes */{sealed.size_bytes}"
         return Response(status_code=416, headers=headers)
-    return Download(store, places, sealed, span=span, headers=headers)
+    household = speaker(actor).household
+    return Download(store, places, sealed, household=household, span=span, headers=headers)
 
 
 @router.head(_PATH + "/{clip}/{name}.age", include_in_schema=False)
