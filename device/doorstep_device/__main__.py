@@ -23,7 +23,7 @@ from doorstep_device.bootstrap import DeviceSettings, build_agent, read_settings
 from doorstep_device.enrolment import enrol as enrol_by_claim
 from doorstep_device.facts import configure_facts
 from doorstep_device.identity import read_enrolment, read_keys
-from doorstep_device.motion_report import write_motion_csv
+from doorstep_device.motion_report import check_place, write_motion_csv
 from doorstep_device.ports.camera import Camera
 from doorstep_device.rules.motion import MotionRule
 from doorstep_hardware.pins import read_pins
@@ -61,8 +61,11 @@ def run(
 def motion(
     video: Annotated[Path, typer.Argument(help="Any video file.")],
     csv: Annotated[Path, typer.Option("--csv", help="Where the table goes.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace a table that is there.")] = False,
 ) -> None:
     """Write what the motion rule says of every frame of a video."""
+    check_place(video, csv, may_replace=force)
     with VideoFile(video) as footage, show_progress("Watching") as progress:
         summary = write_motion_csv(footage, csv, MotionRule(), progress)
     _say(

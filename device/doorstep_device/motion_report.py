@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from doorstep_device.ports.camera import FRAME_HEIGHT_PX, FRAME_WIDTH_PX, Frame
 from doorstep_device.rules.motion import Box, Motion, MotionRule
-from doorstep_shared.errors import TryLaterError
+from doorstep_shared.errors import RefusedError, TryLaterError
 
 COLUMNS: Final = ("frame", "t_s", "motion", "score", "x", "y", "w", "h")
 Progress = Callable[[int, int | None], None]
@@ -19,6 +19,10 @@ Progress = Callable[[int, int | None], None]
 
 class TableNotWrittenError(TryLaterError):
     """The table's folder is missing, full or not ours to write in."""
+
+
+class TableInTheWayError(RefusedError):
+    """Something is where the table would go."""
 
 
 class Footage(Protocol):
@@ -63,6 +67,48 @@ class MotionSummary:
     events: int
 
 
+def check_place(video: Path, csv_out: Path, *, may_replace: bool) -> None:
+    """Refuse a place for the table where something would be lost.
+
+    Args:
+        video: Never replaced, by whatever name.
+        csv_out: Where the table is to go.
+        may_replace: Whether an older table may be there.
+
+    Raises:
+        TableInTheWayError: The video is there, or something else that may not go.
+    """
+    if not os.path.lexists(csv_out):
+        return
+    safe = "Nothing was read, and nothing written."
+    if _is_same(video, csv_out):
+        raise TableInTheWayError(
+            f"{csv_out} is the video itself, which the table would replace",
+            safe=safe,
+            do="name another file with --csv",
+        )
+    if not os.path.isfile(csv_out):  # noqa: PTH113  # says no where Path's raises
+        raise TableInTheWayError(
+            f"{csv_out} is there already, and is no ordinary file",
+            safe=safe,
+            do="name another file with --csv",
+        )
+    if not may_replace:
+        raise TableInTheWayError(
+            f"{csv_out} is there already",
+            safe=safe,
+            do="name another file with --csv, or replace this one with --force",
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether both names lead to one file, by links of any kind."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def write_motion_csv(
     video: Footage, csv_out: Path, rule: MotionRule, progress: Progress
 ) -> MotionSummary:
@@ -73,7 +119,7 @@ def write_motion_csv(
 
     Args:
         video: Opened already.
-        csv_out: Replaced if it exists.
+        csv_out: Replaced if it exists; see `check_place`.
         rule: Begins afresh.
         progress: Called after each frame.
 
@@ -91,9 +137,9 @@ def write_motion_csv(
         half_written.replace(csv_out)
     except OSError as error:
         raise TableNotWrittenError(
-            f"{csv_out} cannot be written: {error.strerror}.",
+            f"{csv_out} cannot be written: {error.strerror}",
             safe="The video was only read.",
-            do="Name a file in a folder that you can write in.",
+            do="name a file in a folder that you can write in",
         ) from error
     finally:
         _remove_quietly(half_written)

@@ -29,13 +29,16 @@ _MAY_BE_SHORT_S: Final = 1.0
 class BadVideoError(BadMessageError):
     """A file that is not a video, or not a whole one."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        why: str,
+        *,
+        safe: str = "The file was only read.",
+        do: str = "try another file, or convert this one to H.264 in MP4",
+    ) -> None:
         """Say which file and why."""
-        super().__init__(
-            f"{path} is no usable video: {why}.",
-            safe="The file was only read.",
-            do="Try another file, or convert this one to H.264 in MP4.",
-        )
+        super().__init__(f"{path} is no usable video: {why}", safe=safe, do=do)
 
 
 class VideoFile:
@@ -59,7 +62,7 @@ class VideoFile:
             # "file:" and an absolute path: a name like rtsp://host stays a file's name.
             self._container = av.open(f"file:{self._path.absolute()}", options=dict(_OPTIONS))
         except (av.error.FFmpegError, OSError) as error:
-            raise BadVideoError(self._path, _why(error)) from error
+            raise _bad(self._path, error) from error
         if not self._container.streams.video:
             self._container.close()
             raise BadVideoError(self._path, "it holds no picture")
@@ -140,7 +143,7 @@ class VideoFile:
             for packet in container.demux(stream):
                 yield from _decode(packet)
         except (av.error.FFmpegError, OSError) as error:
-            raise BadVideoError(self._path, _why(error)) from error
+            raise _bad(self._path, error) from error
 
     def _check_length(self, last_us: int) -> None:
         if last_us < 0:
@@ -161,17 +164,27 @@ def _decode(packet: "av.Packet[VideoStream]") -> list[VideoFrame]:
         return []
 
 
-def _why(error: Exception) -> str:
+def _bad(path: Path, error: Exception) -> BadVideoError:
     """Return the reason in plain words, without the library's numbers."""
     match error:
-        case FileNotFoundError():
-            return "there is no such file"
+        case FileNotFoundError() | NotADirectoryError():
+            why, do = "there is no such file", "look at its name and its folder"
         case IsADirectoryError():
-            return "it is a folder"
+            why, do = "it is a folder", "name a file in it"
         case PermissionError():
-            return "reading it is not permitted"
+            why, do = "reading it is not permitted", f"chmod u+r {path}        (if it is yours)"
+        case _ if _is_empty(path):
+            why, do = "it is empty", "copy or record it again"
         case _:
-            return "its content is not a video that can be read"
+            return BadVideoError(path, "its content is not a video that can be read")
+    return BadVideoError(path, why, safe="Nothing was read, and nothing written.", do=do)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 class _FilePictures:

@@ -11,6 +11,7 @@ import pytest
 from doorstep_device import __main__ as command
 from doorstep_device.bootstrap import read_settings
 from doorstep_shared.errors import RefusedError, TryLaterError
+from tests.footage import write_video
 
 Call = Callable[..., int]
 
@@ -97,6 +98,33 @@ def test_a_crash_is_not_a_success(call: Call, runs: Callable[[Agent], None]) -> 
     runs(Agent(crash))
     with pytest.raises(ZeroDivisionError):
         call("run")
+
+
+def test_a_table_never_takes_the_videos_place(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "visit.mp4", seconds=1)
+    kept = video.read_bytes()
+    for more in ((), ("--force",)):
+        assert call("motion", str(video), "--csv", str(video), *more) == 1
+        said = capsys.readouterr().err
+        assert said == (
+            f"doorstep-device: {video} is the video itself, which the table would replace.\n"
+            "Nothing was read, and nothing written.\nDo: name another file with --csv\n"
+        )
+    assert video.read_bytes() == kept
+
+
+def test_a_table_is_replaced_only_by_force(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    video, out = write_video(tmp_path / "visit.mp4", seconds=1), tmp_path / "motion.csv"
+    out.write_text("mine")
+    assert call("motion", str(video), "--csv", str(out)) == 1
+    assert "--force" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert call("motion", str(video), "--csv", str(out), "--force") == 0
+    assert out.read_text().startswith("frame,")
 
 
 @pytest.mark.parametrize("words", [("run",), ("check",), ("enrol", "DS1.X")])

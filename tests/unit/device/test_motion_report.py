@@ -9,7 +9,9 @@ import pytest
 from doorstep_device.motion_report import (
     COLUMNS,
     MotionSummary,
+    TableInTheWayError,
     TableNotWrittenError,
+    check_place,
     write_motion_csv,
 )
 from doorstep_device.ports.camera import Frame
@@ -90,6 +92,63 @@ def test_a_table_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path) 
     with pytest.raises(TableNotWrittenError, match="No such file or directory") as caught:
         write_motion_csv(Walk(), out, MotionRule(), silent)
     assert caught.value.do
+    assert not caught.value.fact.endswith(".")
+
+
+def test_a_free_place_is_taken(tmp_path: Path) -> None:
+    for may_replace in (False, True):
+        check_place(tmp_path / "a.mp4", tmp_path / "a.csv", may_replace=may_replace)
+        check_place(tmp_path / "a.mp4", tmp_path / "none" / "a.csv", may_replace=may_replace)
+
+
+@pytest.mark.parametrize("link", ["itself", "another way", "hard", "symbolic", "two steps"])
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_the_video_is_never_replaced(tmp_path: Path, link: str, *, may_replace: bool) -> None:
+    video, out = tmp_path / "a.mp4", tmp_path / "a.csv"
+    video.write_bytes(b"the only one")
+    match link:
+        case "itself":
+            out = video
+        case "another way":
+            (tmp_path / "f").mkdir()
+            out = tmp_path / "f" / ".." / "a.mp4"
+        case "hard":
+            out.hardlink_to(video)
+        case "symbolic":
+            out.symlink_to(video)
+        case _:
+            (tmp_path / "step").symlink_to(video)
+            out.symlink_to(tmp_path / "step")
+    with pytest.raises(TableInTheWayError, match="the video itself") as caught:
+        check_place(video, out, may_replace=may_replace)
+    assert "another file" in caught.value.do
+
+
+def test_an_older_table_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    video, out = tmp_path / "a.mp4", tmp_path / "a.csv"
+    video.touch()
+    out.write_text("old")
+    with pytest.raises(TableInTheWayError, match="there already") as caught:
+        check_place(video, out, may_replace=False)
+    assert "--force" in caught.value.do
+    check_place(video, out, may_replace=True)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link into nothing", "device"])
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_what_is_no_ordinary_file_is_never_replaced(
+    tmp_path: Path, kind: str, *, may_replace: bool
+) -> None:
+    out = tmp_path / "a.csv"
+    match kind:
+        case "folder":
+            out.mkdir()
+        case "device":
+            out = Path("/dev/null")
+        case _:
+            out.symlink_to(tmp_path / "none")
+    with pytest.raises(TableInTheWayError, match="no ordinary file"):
+        check_place(tmp_path / "a.mp4", out, may_replace=may_replace)
 
 
 def test_progress_counts_frames_also_when_their_number_is_unknown(tmp_path: Path) -> None:

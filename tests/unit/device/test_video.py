@@ -57,30 +57,33 @@ def test_every_picture_of_a_file_is_read_with_its_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "why", "safe", "do"),
     [
-        (None, "there is no such file"),
-        (b"", "not a video"),
-        (b"Dear household,\n" * 100, "not a video"),
+        (None, "there is no such file", "Nothing was read", "look at its name"),
+        (b"", "it is empty", "Nothing was read", "copy or record it again"),
+        (b"Dear household,\n" * 100, "not a video", "only read", "try another file"),
     ],
     ids=["missing", "empty", "a letter"],
 )
 def test_a_file_that_is_no_video_is_refused_with_what_to_do(
-    tmp_path: Path, content: bytes | None, why: str
+    tmp_path: Path, content: bytes | None, why: str, safe: str, do: str
 ) -> None:
     path = tmp_path / "a.mp4"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadVideoError, match=why) as caught, VideoFile(path):
         pass
-    assert caught.value.safe
-    assert caught.value.do
+    assert safe in caught.value.safe
+    assert do in caught.value.do
     assert str(path) in caught.value.fact
+    assert not caught.value.fact.endswith(".")
 
 
 def test_a_folder_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(BadVideoError, match="folder"), VideoFile(tmp_path):
+    with pytest.raises(BadVideoError, match="folder") as caught, VideoFile(tmp_path):
         pass
+    assert "Nothing was read" in caught.value.safe
+    assert caught.value.do == "name a file in it"
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
