@@ -1,0 +1,170 @@
+"""Bodies that may never change: what is on cards, at services and in keyrings must be read.
+
+Each file of `tests/golden/bodies-v1/` was written once. A difference from one is a doorbell, a
+client or a service in the field that is no longer understood, or understands us no more: a new
+field is a new version beside this one, or one that every older reader may pass over.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pydantic import BaseModel
+
+from doorstep_shared.ids import ClipId, EventId
+from doorstep_shared.keyring import keyring_text, open_keyring, parse_keyring, seal_keyrings
+from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, sign_manifest
+from doorstep_shared.opening import facts_of
+from doorstep_shared.receipts import Receipt, sign_receipt, verify_receipt
+from doorstep_shared.seal import seal_bytes
+from doorstep_shared.signing import SigningKey, decode_signed
+from doorstep_shared.statements import Statement, accept_next
+from doorstep_shared.wire import (
+    Ack,
+    Alert,
+    Announcement,
+    Body,
+    CameraState,
+    Envelopes,
+    Event,
+    Health,
+    Hello,
+    RefusedClip,
+    StatementHead,
+    Statements,
+    Status,
+    decode_body,
+)
+from tests.people import (
+    FRONT_DOOR,
+    HOUSEHOLD,
+    NOW_MS,
+    OWNER,
+    epoch,
+    epoch_identity,
+    first_head,
+    random_from,
+    successor,
+)
+
+GOLDEN: Final = Path(__file__).parents[2] / "golden" / "bodies-v1"
+
+BOOT: Final = "0123456789abcdef0123456789abcdef"
+CLIP: Final = ClipId("01a0c450-6c00-7000-8000-00000000000c")
+OTHER_CLIP: Final = ClipId("01a0c450-6c00-7000-8000-00000000000d")
+EVENT: Final = EventId("01a0c450-6c00-7000-8000-00000000000e")
+RECEIPT_KEY: Final = SigningKey.generate(random_from("receipt"))
+SECOND: Final = successor(first_head(), devices=(FRONT_DOOR.device,), epoch=epoch(2))
+CHAIN: Final[tuple[Statement, ...]] = (
+    first_head().statement,
+    accept_next(first_head(), SECOND).statement,
+)
+EPOCHS: Final = {n: epoch_identity(n) for n in (1, 2)}
+RECEIPT: Final = Receipt(
+    device=FRONT_DOOR.device.id,
+    clip=CLIP,
+    object=ObjectName.FILE,
+    size=1_234_567,
+    sha256=bytes(range(32)),
+)
+
+
+def announcement() -> Announcement:
+    """Return what a doorbell says of a clip with a picture and without details."""
+    random, recipient = random_from("announcement"), epoch_identity(1).recipient()
+    video, picture = (seal_bytes(data, recipient, random) for data in (b"video", b"picture"))
+    manifest = Manifest(
+        household=HOUSEHOLD,
+        device=FRONT_DOOR.device.id,
+        clip=CLIP,
+        seq=1,
+        prev=None,
+        epoch=1,
+        recipient=str(recipient),
+        kind=ClipKind.RING,
+        events=(EVENT,),
+        pre_roll_ms=6000,
+        start=NOW_MS,
+        end=NOW_MS + 14_000,
+        clock_synced=True,
+        file=facts_of(video.envelope, video.payload),
+        thumb=facts_of(picture.envelope, picture.payload),
+        details=None,
+    )
+    envelopes = Envelopes(file=video.envelope, thumb=picture.envelope)
+    return Announcement(manifest=sign_manifest(manifest, FRONT_DOOR.sign), envelopes=envelopes)
+
+
+BODIES: Final[dict[str, Body]] = {
+    "hello": Hello(
+        boot=BOOT,
+        connections=3,
+        agent="0.1.0",
+        statement=StatementHead(seq=1, sha256=SECOND.body_hash),
+    ),
+    "event": Event(event=EVENT, at=NOW_MS, clock_synced=True, alert=Alert.NOW),
+    "announcement": announcement(),
+    "health": Health(
+        boot=BOOT,
+        at=NOW_MS,
+        clock_synced=False,
+        uptime_s=3600,
+        camera=CameraState.WATCHING,
+        waiting_events=1,
+        waiting_clips=2,
+        waiting_bytes=3_000_000,
+        dropped_clips=4,
+        dropped_events=5,
+        disk_free_bytes=6_000_000_000,
+    ),
+    "status": Status(boot=BOOT, connections=3, online=False),
+    "ack": Ack(
+        events=(EVENT,),
+        announced=(CLIP,),
+        refused=(RefusedClip(clip=OTHER_CLIP, reason="another clip has this id already"),),
+        receipts=(sign_receipt(RECEIPT, RECEIPT_KEY),),
+    ),
+    "statements": Statements(statements=(first_head().signed, SECOND)),
+}
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / name).read_bytes()
+
+
+def test_every_body_of_the_wire_is_held_to_its_first_form() -> None:
+    assert {type(body) for body in BODIES.values()} == set(Body.__subclasses__())
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_is_written_as_it_always_was(name: str) -> None:
+    assert BODIES[name].encode() == golden(f"{name}.json")
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_of_the_first_form_is_read_whole(name: str) -> None:
+    body: BaseModel = decode_body(type(BODIES[name]), golden(f"{name}.json"))
+    assert body == BODIES[name]
+
+
+def test_a_receipt_is_written_as_it_always_was() -> None:
+    assert sign_receipt(RECEIPT, RECEIPT_KEY).encode() == golden("receipt.json")
+
+
+def test_an_old_receipt_still_lets_a_doorbell_forget() -> None:
+    assert verify_receipt(decode_signed(golden("receipt.json")), RECEIPT_KEY.public) == RECEIPT
+
+
+def test_a_keyring_is_spelled_as_it_always_was() -> None:
+    assert keyring_text(EPOCHS).encode() == golden("keyring.txt")
+    assert parse_keyring(golden("keyring.txt").decode()) == EPOCHS
+
+
+def test_a_keyring_is_sealed_as_it_always_was() -> None:
+    # The order in which sealing draws its randomness is part of what is held here.
+    sealed = seal_keyrings(CHAIN[-1], EPOCHS, random_from("keyring"))
+    assert sealed == {OWNER.member.member: golden("keyring.age")}
+
+
+def test_an_old_keyring_opens() -> None:
+    assert open_keyring(golden("keyring.age"), OWNER.age, CHAIN) == EPOCHS
