@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from doorstep_device.household import Membership
-from doorstep_device.outbox import ClipGoneError, Outbox, PendingClip, PendingEvent
+from doorstep_device.outbox import ClipGoneError, Outbox, PendingEvent
 from doorstep_device.ports.broker import (
     Broker,
     BrokerUnreachableError,
@@ -34,9 +34,17 @@ from doorstep_shared.wire import Ack, Body, Health, Hello, Statements, Status, d
 HEALTH_EVERY_S: Final = 60.0
 # Nothing is due: look again after this long all the same.
 IDLE_S: Final = 30.0
+# A ring pressed now waits behind what is on its way: some 30 KiB at the most, as an
+# announcement has up to 8 KiB. What is not acknowledged after a while has left the line.
+MOST_EVENTS: Final = 12
+MOST_ANNOUNCEMENTS: Final = 4
+ANSWER_US: Final = 2_000_000
+
+Item = TypeVar("Item", bound=Hashable)
 
 log = structlog.get_logger()
 
+# The order is that of sending: rings first.
 EVENT_LEAVES: Final = {ClipKind.RING: Leaf.RING, ClipKind.MOTION: Leaf.MOTION}
 
 
@@ -68,44 +76,65 @@ class Boot:
         return Message(self.topic(Leaf.STATUS), status.encode())
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The last time something was sent."""
+
+    at_us: int
+    backoff: Backoff
+
+
 @dataclass(slots=True)
 class Attempts:
     """What was sent and not yet acknowledged, and when each is due again.
 
     Attributes:
         chance: Returns a random number from 0 to 1.
+        most: So many at most are on their way at a time.
     """
 
     chance: Callable[[], float]
-    _made: dict[Hashable, Backoff] = field(default_factory=dict)
+    most: int
+    _sent: dict[Hashable, _Sent] = field(default_factory=dict)
+
+    def choose(self, waiting: Iterable[Item], now_us: int) -> list[Item]:
+        """Return which of ``waiting`` to send now: those tried least, and no more than fit."""
+        due = [item for item in waiting if self.is_due(item, now_us)]
+        due.sort(key=self._tries)
+        on_their_way = sum(sent.at_us + ANSWER_US > now_us for sent in self._sent.values())
+        return due[: max(0, self.most - on_their_way)]
 
     def is_due(self, item: Hashable, now_us: int) -> bool:
-        """Return whether ``item`` is to be sent now."""
-        return self._made.get(item, Backoff()).is_due(now_us)
+        """Return whether ``item`` may be sent now."""
+        return item not in self._sent or self._sent[item].backoff.is_due(now_us)
 
     def sent(self, item: Hashable, now_us: int) -> bool:
         """Note that ``item`` was sent; return whether for the first time."""
-        before = self._made.get(item, Backoff())
-        self._made[item] = before.tried(now_us, self.chance())
+        before = self._sent[item].backoff if item in self._sent else Backoff()
+        self._sent[item] = _Sent(now_us, before.tried(now_us, self.chance()))
         return before.tries == 0
 
     @property
     def items(self) -> frozenset[Hashable]:
         """Return what was sent so far."""
-        return frozenset(self._made)
+        return frozenset(self._sent)
 
     def forget(self, items: Iterable[Hashable]) -> None:
         """Forget what is no longer waiting."""
         for item in items:
-            self._made.pop(item, None)
+            self._sent.pop(item, None)
 
     def restart(self) -> None:
         """Make everything due now: the line is new."""
-        self._made.clear()
+        self._sent.clear()
 
-    def next_due_us(self) -> int | None:
-        """Return when the next item is due again."""
-        return min((made.due_us for made in self._made.values()), default=None)
+    def next_us(self, now_us: int) -> int | None:
+        """Return when an item is due again, or leaves its place to another."""
+        times = (t for s in self._sent.values() for t in (s.backoff.due_us, s.at_us + ANSWER_US))
+        return min((time for time in times if time > now_us), default=None)
+
+    def _tries(self, item: Hashable) -> int:
+        return self._sent[item].backoff.tries if item in self._sent else 0
 
 
 class Uplink:
@@ -150,7 +179,8 @@ class Uplink:
         self._read_health = read_health
         self._on_head = on_head
         self._on_announced = on_announced
-        self._attempts = Attempts(chance)
+        self._events = Attempts(chance, MOST_EVENTS)
+        self._announcements = Attempts(chance, MOST_ANNOUNCEMENTS)
         self._announce_again: set[ClipId] = set()
         self._is_online = False
         self._connections = 0
@@ -184,6 +214,7 @@ class Uplink:
     def announce_again(self, clip: ClipId) -> None:
         """Announce ``clip`` again: the service does not know it."""
         self._announce_again.add(clip)
+        self._announcements.forget([clip])
         self.nudge()
 
     def health_changed(self) -> None:
@@ -209,7 +240,8 @@ class Uplink:
         with suppress(BrokerUnreachableError):
             self._publish(Leaf.STATUS, self._boot.status(count, online=True))
         self._say_hello()
-        self._attempts.restart()
+        self._events.restart()
+        self._announcements.restart()
         self.nudge()
         self.health_changed()
 
@@ -278,39 +310,43 @@ class Uplink:
 
     async def _send_what_is_due(self) -> float:
         """Send events, then announcements; return seconds until something is due again."""
+        await self._send_events()
+        await self._send_announcements()
+        now_us = self._now_us()
+        times = (self._events.next_us(now_us), self._announcements.next_us(now_us))
+        due_us = min((time for time in times if time is not None), default=None)
+        return IDLE_S if due_us is None else min(IDLE_S, (due_us - now_us) / 1e6)
+
+    async def _send_events(self) -> None:
         # A ring that comes while we look is not in what we see: its attempt counts on.
-        tried = self._attempts.items
-        events = await self._events_worker.run(self._outbox.pending_events)
+        tried = self._events.items
+        waiting = await self._events_worker.run(self._outbox.pending_events)
+        self._events.forget(tried - {pending.event.event for pending in waiting})
+        for kind in EVENT_LEAVES:
+            of_kind = {p.event.event: p for p in waiting if p.kind is kind}
+            for event in self._events.choose(of_kind, self._now_us()):
+                self._send_event(of_kind[event])
+
+    async def _send_announcements(self) -> None:
+        tried = self._announcements.items
         clips = await self._worker.run(self._outbox.pending_clips)
-        unknown = [c for c in clips if not c.is_announced or c.clip in self._announce_again]
-        for pending in events:
-            self._send_event(pending)
-        for clip in unknown:
-            with suppress(ClipGoneError):  # the card was full
-                await self._send_announcement(clip)
+        unknown = [c.clip for c in clips if not c.is_announced or c.clip in self._announce_again]
         self._announce_again &= {clip.clip for clip in clips}
-        waiting = {*(e.event.event for e in events), *(c.clip for c in unknown)}
-        self._attempts.forget(tried - waiting)
-        due_us = self._attempts.next_due_us()
-        if due_us is None:
-            return IDLE_S
-        return min(IDLE_S, max(0.0, (due_us - self._now_us()) / 1e6))
+        self._announcements.forget(tried - set(unknown))
+        for clip in self._announcements.choose(unknown, self._now_us()):
+            with suppress(ClipGoneError):  # the card was full
+                body = await self._worker.run(self._outbox.announcement, clip)
+                self._publish(Leaf.CLIP, body)
+                self._announce_again.discard(clip)
+                self._announcements.sent(clip, self._now_us())
 
     def _send_event(self, pending: PendingEvent) -> None:
         event, now_us = pending.event, self._now_us()
-        if not self._attempts.is_due(event.event, now_us):
+        if not self._events.is_due(event.event, now_us):
             return
         self._publish(EVENT_LEAVES[pending.kind], event)
-        if self._attempts.sent(event.event, now_us):
+        if self._events.sent(event.event, now_us):
             log.info("event_published", event_id=event.event, kind=pending.kind.value)
-
-    async def _send_announcement(self, clip: PendingClip) -> None:
-        now_us = self._now_us()
-        if clip.clip in self._announce_again or self._attempts.is_due(clip.clip, now_us):
-            body = await self._worker.run(self._outbox.announcement, clip.clip)
-            self._publish(Leaf.CLIP, body)
-            self._announce_again.discard(clip.clip)
-            self._attempts.sent(clip.clip, now_us)
 
     async def _tell_health(self) -> None:
         while True:

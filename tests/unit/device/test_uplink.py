@@ -13,7 +13,7 @@ from doorstep_device import uplink as uplink_module
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent
 from doorstep_device.rules import backoff
-from doorstep_device.uplink import Attempts, Boot, Uplink
+from doorstep_device.uplink import MOST_ANNOUNCEMENTS, MOST_EVENTS, Attempts, Boot, Uplink
 from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.ids import ClipId, EventId
@@ -305,6 +305,47 @@ async def test_a_ring_that_comes_while_the_outbox_is_read_is_sent_once(bell: Bel
     assert bell.times(ring) == 1
 
 
+async def test_of_a_backlog_a_few_are_on_their_way_and_a_new_ring_passes_the_rest(
+    bell: Bell,
+) -> None:
+    clips = [bell.record() for _ in range(6)]
+    motions = [event(f"motion {number}") for number in range(100)]
+    for motion in motions:
+        bell.outbox.put_event(ClipKind.MOTION, motion)
+    bell.service.loses_acks = 17
+    bell.line.connect()
+    await until(lambda: len(bell.service.clips) == MOST_ANNOUNCEMENTS)
+    await bell.settle()
+    assert len(bell.service.events) == MOST_EVENTS
+    ring = bell.ring("ring")
+    # Nothing was due, and it is the next on the line all the same.
+    assert bell.service.events[MOST_EVENTS:] == [(Leaf.RING, ring)]
+    assert bell.service.loses_acks == 0
+    # The service is back: each ack makes room for the next.
+    await bell.pass_s(2)
+    await bell.are_acked()
+    await until(lambda: all(clip.is_announced for clip in bell.outbox.pending_clips()))
+    assert {one for _, one in bell.service.events} == {ring, *(motion.event for motion in motions)}
+    assert set(bell.service.clips) == set(clips)
+
+
+async def test_what_the_service_never_acknowledges_holds_up_nothing_else(bell: Bell) -> None:
+    never = [event(f"bad {number}") for number in range(20)]
+    for bad in never:
+        bell.outbox.put_event(ClipKind.MOTION, bad)
+    ignored = {bad.event for bad in never}
+    bell.service.says = lambda ack: ack.model_copy(
+        update={"events": tuple(one for one in ack.events if one not in ignored)}
+    )
+    bell.line.connect()
+    await until(lambda: len(bell.service.events) == MOST_EVENTS)
+    for number in range(30):
+        bell.outbox.put_event(ClipKind.MOTION, event(f"good {number}"))
+    for _ in range(4):
+        await bell.pass_s(2)
+    assert {waiting.event.event for waiting in bell.outbox.pending_events()} == ignored
+
+
 async def test_rings_go_before_motion(bell: Bell) -> None:
     bell.outbox.put_event(ClipKind.MOTION, event("motion"))
     bell.outbox.put_event(ClipKind.RING, event("ring"))
@@ -485,13 +526,24 @@ async def test_it_ends_when_told_to_whatever_happens_just_then(bell: Bell, steps
 
 
 def test_what_was_never_sent_is_due_and_then_not_for_two_seconds() -> None:
-    attempts = Attempts(lambda: 0.0)
+    attempts = Attempts(lambda: 0.0, 4)
     assert attempts.is_due("ring", 0)
-    assert attempts.next_due_us() is None
+    assert attempts.next_us(0) is None
     assert attempts.sent("ring", 0)
     assert not attempts.is_due("ring", 2 * SECOND_US - 1)
     assert attempts.is_due("ring", 2 * SECOND_US)
     assert not attempts.sent("ring", 2 * SECOND_US)
+
+
+def test_what_was_tried_least_goes_first_and_no_more_than_fits() -> None:
+    attempts = Attempts(lambda: 0.0, 3)
+    assert attempts.choose("abcdef", 0) == ["a", "b", "c"]
+    attempts.sent("a", 0)
+    attempts.sent("b", 0)
+    assert attempts.choose("abcdef", 0) == ["c"]
+    # What was not acknowledged in two seconds leaves its place, and comes after the others.
+    assert attempts.choose("abcdef", 2 * SECOND_US) == ["c", "d", "e"]
+    assert attempts.choose("abc", 2 * SECOND_US) == ["c", "a", "b"]
 
 
 @given(
@@ -501,13 +553,35 @@ def test_what_was_never_sent_is_due_and_then_not_for_two_seconds() -> None:
 def test_attempts_remember_what_waits_and_nothing_else(
     sent: list[tuple[str, int]], waiting: set[str]
 ) -> None:
-    attempts = Attempts(lambda: 0.5)
+    attempts = Attempts(lambda: 0.5, 4)
     for item, at_us in sent:
         attempts.sent(item, at_us)
     attempts.forget(attempts.items - waiting)
     known = {item for item, _ in sent} & waiting
-    assert (attempts.next_due_us() is None) == (not known)
+    assert (attempts.next_us(0) is None) == (not known)
     assert all(attempts.is_due(item, 0) for item in set("abcd") - known)
     attempts.restart()
-    assert attempts.next_due_us() is None
+    assert attempts.next_us(0) is None
     assert all(attempts.is_due(item, 0) for item in "abcd")
+
+
+@given(steps=st.lists(st.tuples(st.sets(st.sampled_from("abcdefgh")), st.integers(1, 3 * 10**6))))
+def test_whatever_waits_no_more_than_fit_are_on_their_way_and_it_wakes_when_one_may_go(
+    steps: list[tuple[set[str], int]],
+) -> None:
+    attempts, now_us, sent_us = Attempts(lambda: 0.5, 3), 0, dict[str, int]()
+    for waiting, pause_us in steps:
+        attempts.forget(attempts.items - waiting)
+        sent_us = {item: at for item, at in sent_us.items() if item in waiting}
+        for item in attempts.choose(sorted(waiting), now_us):
+            attempts.sent(item, now_us)
+            sent_us[item] = now_us
+        on_their_way = [at for at in sent_us.values() if at + 2 * SECOND_US > now_us]
+        assert len(on_their_way) <= 3
+        left = attempts.choose(sorted(waiting), now_us)
+        assert left == []
+        if waiting:
+            wake_us = attempts.next_us(now_us)
+            assert wake_us is not None
+            assert wake_us > now_us
+        now_us += pause_us
