@@ -40,6 +40,9 @@ MOST_EVENTS: Final = 12
 MOST_ANNOUNCEMENTS: Final = 4
 ANSWER_US: Final = 2_000_000
 
+# Statements with a gap are asked for again no more often.
+HELLO_EVERY_S: Final = 1.0
+
 Item = TypeVar("Item", bound=Hashable)
 
 log = structlog.get_logger()
@@ -186,6 +189,7 @@ class Uplink:
         self._connections = 0
         self._nudged = asyncio.Event()
         self._health_wanted = asyncio.Event()
+        self._hello_wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -194,6 +198,7 @@ class Uplink:
             parts.create_task(self._listen(), name="uplink-listen")
             parts.create_task(self._send(), name="uplink-send")
             parts.create_task(self._tell_health(), name="uplink-health")
+            parts.create_task(self._ask_again(), name="uplink-hello")
 
     @property
     def is_online(self) -> bool:
@@ -256,6 +261,14 @@ class Uplink:
         with suppress(BrokerUnreachableError):
             self._publish(Leaf.HELLO, hello)
 
+    async def _ask_again(self) -> None:
+        """Say hello when statements are missing: one may leave them out for ever."""
+        while True:
+            await self._hello_wanted.wait()
+            self._hello_wanted.clear()
+            self._say_hello()
+            await asyncio.sleep(HELLO_EVERY_S)
+
     async def _heed(self, topic: str, body: bytes) -> None:
         """Act on one message; a bad one is dropped and told, and changes nothing."""
         try:
@@ -291,7 +304,7 @@ class Uplink:
         try:
             head = await self._worker.run(self._membership.accept, news.statements)
         except MissingStatementError:
-            self._say_hello()
+            self._hello_wanted.set()
             return
         if head is not None:
             log.info("statements_accepted", seq=head.statement.seq)

@@ -18,7 +18,7 @@ from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.manifest import ClipKind, ObjectName
-from doorstep_shared.signing import SigningKey
+from doorstep_shared.signing import Signed, SigningKey
 from doorstep_shared.statements import Head, accept_next
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import (
@@ -472,6 +472,45 @@ async def test_a_forked_chain_is_an_alarm_and_the_head_stays(bell: Bell, facts: 
     assert "two different statements" in str(facts.named("message_refused")[0]["reason"])
     assert bell.membership.head is head
     assert len(bell.heads) == 1
+
+
+def with_a_gap() -> Signed:
+    """Return a statement whose predecessor the doorbell has never seen."""
+    first = first_head()
+    second = accept_next(first, successor(first, devices=(FRONT_DOOR.device,)))
+    return successor(second)
+
+
+async def test_a_service_that_leaves_statements_out_is_asked_once_in_a_while(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HELLO_EVERY_S", 3600)
+    # Every hello brings the gap again.
+    bell.service.statements = [first_head().signed]
+    bell.line.connect()
+    await until(lambda: len(bell.heads) == 1)
+    bell.service.statements = [with_a_gap()]
+    for _ in range(20):
+        bell.service.tell_statements(with_a_gap())
+    await bell.settle()
+    await bell.settle()
+    assert len(bell.service.hellos) == 2
+
+
+async def test_statements_that_are_missing_are_asked_for_and_come(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "HELLO_EVERY_S", 0.001)
+    first = first_head()
+    bell.service.statements = [first.signed]
+    bell.line.connect()
+    await until(lambda: len(bell.heads) == 1)
+    bell.service.statements = [with_a_gap()]
+    bell.service.tell_statements(with_a_gap())
+    await until(lambda: len(bell.service.hellos) == 4, "asking again and again")
+    bell.service.statements = [successor(first, devices=(FRONT_DOOR.device,)), with_a_gap()]
+    await until(lambda: bell.membership.sealing() is not None or len(bell.heads) > 1)
+    assert bell.heads[-1].statement.seq == 2
 
 
 @pytest.mark.parametrize("leaf", [Leaf.ACK, Leaf.STATEMENTS])
