@@ -25,7 +25,8 @@ from doorstep_device.facts import configure_facts
 from doorstep_device.identity import read_enrolment, read_keys
 from doorstep_device.motion_report import check_place, write_motion_csv
 from doorstep_device.ports.camera import Camera
-from doorstep_device.rules.motion import MotionRule
+from doorstep_device.rules.motion import MotionRule, MotionSettings
+from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_hardware.pins import read_pins
 from doorstep_shared.errors import DoorstepError, RefusedError
 
@@ -62,12 +63,16 @@ def motion(
     video: Annotated[Path, typer.Argument(help="Any video file.")],
     csv: Annotated[Path, typer.Option("--csv", help="Where the table goes.")],
     *,
+    zone: Annotated[
+        str, typer.Option("--zone", help="Where motion counts: corners in shares of the picture.")
+    ] = str(EVERYWHERE),
     force: Annotated[bool, typer.Option("--force", help="Replace a table that is there.")] = False,
 ) -> None:
     """Write what the motion rule says of every frame of a video."""
+    rule = MotionRule(MotionSettings(zone=_zone(zone)))
     check_place(video, csv, may_replace=force)
     with VideoFile(video) as footage, show_progress("Watching") as progress:
-        summary = write_motion_csv(footage, csv, MotionRule(), progress)
+        summary = write_motion_csv(footage, csv, rule, progress)
     _say(
         f"{summary.frames} frames, {summary.moving_frames} of them with motion, "
         f"{summary.events} event(s): {csv}"
@@ -133,6 +138,13 @@ async def _run(settings: DeviceSettings, video: Path | None) -> None:
         loop.add_signal_handler(number, running.cancel)
     with suppress(asyncio.CancelledError):
         await running
+
+
+def _zone(text: str) -> Zone:
+    try:
+        return parse_zone(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--zone") from error
 
 
 def _settings(state: Path | None) -> DeviceSettings:

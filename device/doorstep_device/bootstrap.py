@@ -12,8 +12,8 @@ from typing import Annotated, Final
 
 import cv2
 from cryptography import x509
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from doorstep_device.adapters.broker import BrokerAddress, PahoBroker
 from doorstep_device.adapters.clock import SystemClock
@@ -32,7 +32,8 @@ from doorstep_device.outbox import Outbox, OutboxKeys
 from doorstep_device.ports.camera import Camera
 from doorstep_device.ports.clock import Clock
 from doorstep_device.ports.panel import Panel
-from doorstep_device.rules.motion import MotionRule
+from doorstep_device.rules.motion import MotionRule, MotionSettings
+from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_device.uplink import Boot
 from doorstep_device.worker import Worker
 from doorstep_shared.errors import RefusedError
@@ -49,6 +50,10 @@ class WrongSettingsError(RefusedError):
     """A setting is unknown or out of bounds."""
 
 
+def _as_zone(value: object) -> object:
+    return parse_zone(value) if isinstance(value, str) else value
+
+
 class DeviceSettings(BaseSettings):
     """Settings of the agent, from the environment (``DOORSTEP_DEVICE_…``).
 
@@ -56,6 +61,7 @@ class DeviceSettings(BaseSettings):
         state_dir: Keys, statements and the outbox are below.
         pre_roll_s: Video kept from before an event.
         outbox_mib: Clips on the card take at most this much.
+        zone: Where motion counts; the button counts everywhere.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -63,6 +69,7 @@ class DeviceSettings(BaseSettings):
     state_dir: Path = Path("/var/lib/doorstep")
     pre_roll_s: Annotated[float, Field(ge=2, le=30)] = 6.0
     outbox_mib: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
+    zone: Annotated[Zone, NoDecode, BeforeValidator(_as_zone)] = EVERYWHERE
 
 
 def read_settings(state_dir: Path | None = None) -> DeviceSettings:
@@ -143,7 +150,7 @@ def build_agent(
             brokers=_brokers(boot, _address(settings.state_dir, enrolment, broker_address)),
             panel=panel,
             make_camera=make_camera,
-            rule=MotionRule(),
+            rule=MotionRule(MotionSettings(zone=settings.zone)),
             pre_roll_s=settings.pre_roll_s,
             random=secrets.token_bytes,
             chance=chances.random,

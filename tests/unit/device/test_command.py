@@ -10,6 +10,7 @@ import pytest
 
 from doorstep_device import __main__ as command
 from doorstep_device.bootstrap import read_settings
+from doorstep_device.rules.zones import EVERYWHERE, Zone
 from doorstep_shared.errors import RefusedError, TryLaterError
 from tests.footage import write_video
 
@@ -125,6 +126,41 @@ def test_a_table_is_replaced_only_by_force(
     assert out.read_text() == "mine"
     assert call("motion", str(video), "--csv", str(out), "--force") == 0
     assert out.read_text().startswith("frame,")
+
+
+def test_a_zone_leaves_out_what_moves_elsewhere(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    video, out = write_video(tmp_path / "visit.mp4", seconds=4), tmp_path / "motion.csv"
+    moving = []
+    for zone in ((), ("--zone", "0,0 1,0 1,0.1 0,0.1")):
+        assert call("motion", str(video), "--csv", str(out), "--force", *zone) == 0
+        moving.append(capsys.readouterr().err)
+    assert " 0 of them with motion" not in moving[0]
+    assert " 0 of them with motion" in moving[1]
+
+
+def test_what_is_no_zone_is_a_mistake_in_typing(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "motion.csv"
+    assert call("motion", "visit.mp4", "--csv", str(out), "--zone", "0,0 1,0") == 2
+    assert "3 corners or more" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_zone_of_the_doorbell_is_a_setting(
+    call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert read_settings().zone == EVERYWHERE
+    monkeypatch.setenv("DOORSTEP_DEVICE_ZONE", "0,0.35 1,0.35 1,1 0,1")
+    assert read_settings().zone == Zone(((0, 0.35), (1, 0.35), (1, 1), (0, 1)))
+    monkeypatch.setenv("DOORSTEP_DEVICE_ZONE", "0,0 1,0")
+    assert call("check") == 1
+    assert (
+        "the setting DOORSTEP_DEVICE_ZONE is wrong: a zone needs 3 corners or more, not 2.\n"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("words", [("run",), ("check",), ("enrol", "DS1.X")])
