@@ -12,6 +12,7 @@ from doorstep_cloud.clips.service import announce, object_key, record_stored
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.web.problems import MEDIA_TYPE
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
 from tests.cloud_world import URL, House, app_over, open_empty
@@ -23,6 +24,7 @@ FRONT = doorbell("front")
 BACK = doorbell("back")
 RECIPIENT = epoch_identity(1).recipient()
 OWN = HouseholdId("h" * 26)
+NEIGHBOURS = HouseholdId("n" * 26)
 FILE = ObjectName.FILE
 
 
@@ -145,6 +147,8 @@ def test_a_range_without_a_byte_is_not_satisfiable(owner: Caller, clip: Clip) ->
     answer = owner.get(f"/v1/clips/{clip.id}/file.age", range="bytes=999999999-")
     assert answer.status == 416
     assert answer.headers["content-range"] == f"bytes */{len(whole(clip))}"
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    assert f"has {len(whole(clip))} bytes".encode() in answer.body
 
 
 def test_who_has_it_already_is_sent_nothing(owner: Caller, clip: Clip) -> None:
@@ -263,7 +267,8 @@ def test_one_download_more_than_there_are_places_is_asked_to_come_back(
     client: TestClient, owner: Caller, clip: Clip
 ) -> None:
     path = f"/v1/clips/{clip.id}/file.age"
-    with client.app.state.download_places.taken():  # type: ignore[attr-defined]  # ours, not ASGI's
+    places = client.app.state.download_places  # type: ignore[attr-defined]  # ours, not ASGI's
+    with places.taken(NEIGHBOURS):
         answer = owner.get(path)
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0

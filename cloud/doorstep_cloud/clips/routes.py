@@ -9,7 +9,6 @@ from doorstep_cloud.access.policy import Action, Actor, Resource
 from doorstep_cloud.clips.downloads import Download, DownloadPlaces
 from doorstep_cloud.clips.rules import (
     Span,
-    UnsatisfiableRangeError,
     is_range_wanted,
     is_unchanged,
     parse_range,
@@ -204,11 +203,7 @@ def download(
     headers = _headers(found, name, sealed)
     if wanted.has(sealed.etag):
         return Response(status_code=304, headers=headers)
-    try:
-        span = wanted.span(sealed)
-    except UnsatisfiableRangeError:
-        headers["Content-Range"] = f"bytes */{sealed.size_bytes}"
-        return Response(status_code=416, headers=headers)
+    span = wanted.span(sealed)
     household = speaker(actor).household
     return Download(store, places, sealed, household=household, span=span, headers=headers)
 

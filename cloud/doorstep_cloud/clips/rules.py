@@ -4,14 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from doorstep_shared.errors import RefusedError
+from doorstep_cloud.store.errors import UnsatisfiableRangeError
 
 # One range; several at once are answered with the whole, as section 14.2 allows.
 _RANGE: Final = re.compile(r"bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*(\d{1,18}))", re.ASCII)
-
-
-class UnsatisfiableRangeError(RefusedError):
-    """The range begins after the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +55,5 @@ def is_range_wanted(if_range: str | None, etag: str) -> bool:
 
 def _existing(start: int, end: int, size: int) -> Span:
     if start >= size or start >= end:
-        raise UnsatisfiableRangeError(
-            f"the range begins after the last of {size} bytes",
-            do="Ask for the size first, with HEAD.",
-        )
+        raise UnsatisfiableRangeError(size)
     return Span(start, min(end, size))

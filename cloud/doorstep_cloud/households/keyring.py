@@ -93,7 +93,10 @@ def read_file(unit: Unit, household: HouseholdId, member: MemberId) -> bytes:
     )
     row = unit.vault.get(KeyringRow, (announced_by, member)) if announced_by else None
     if row is None:
-        raise NotFoundError("there is no keyring file for this member")
+        raise NotFoundError(
+            "there is no keyring file for this member",
+            do="doorstep status        (says which household this is, and as whom you are here)",
+        )
     return row.file
 
 

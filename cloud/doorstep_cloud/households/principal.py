@@ -6,7 +6,7 @@ a unit, and calls `authorize` in it before it reads anything.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -60,6 +60,18 @@ _BEARER: Final = HTTPBearer(
     scheme_name="session-or-token",
     description="`dst_ses_…` from `POST /v1/sessions`, or a token `dst_pat_…` with the scope.",
 )
+
+
+_WHERE_TO_LOOK: Final[Mapping[Action, str]] = {
+    Action.READ_CLIP_LIST: "doorstep clip list",
+    Action.READ_CLIP_OBJECT: "doorstep clip list",
+    Action.READ_MANIFEST: "doorstep clip list",
+    Action.READ_EVENTS: "doorstep event list",
+    Action.READ_DEVICES: "doorstep device list",
+    Action.READ_CLAIM: "doorstep device add",
+    Action.MANAGE_TOKENS: "doorstep token list",
+}
+"""For somebody who asked for what there is not: the command that shows what there is."""
 
 
 def now_ms() -> int:
@@ -176,7 +188,7 @@ def authorize(unit: Unit, actor: Actor, action: Action, resource: Resource, now:
     """
     decision = decide(actor, action, resource, _facts(unit, actor), now)
     if decision.denial is not None:
-        raise _refusal(decision.denial, "; ".join(decision.reasons))
+        raise _refusal(decision.denial, action, "; ".join(decision.reasons))
 
 
 def _facts(unit: Unit, actor: Actor) -> Facts:
@@ -190,11 +202,11 @@ def _facts(unit: Unit, actor: Actor) -> Facts:
     return Facts(role=None if role is None else Role(role))
 
 
-def _refusal(denial: Denial, reason: str) -> RefusedError:
+def _refusal(denial: Denial, action: Action, reason: str) -> RefusedError:
     if denial is Denial.NOT_SIGNED_IN:
         return NotSignedInError(reason, do="doorstep status        (signs in again when needed)")
     if denial is Denial.NOT_FOUND:
-        return NotFoundError(reason)
+        return NotFoundError(reason, do=_WHERE_TO_LOOK.get(action, "doorstep status"))
     return NotAllowedError(reason, do="Ask an owner of this household.")
 
 

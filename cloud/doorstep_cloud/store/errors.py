@@ -26,5 +26,20 @@ class ConflictError(RefusedError):
     """The same name already stands for something else."""
 
 
+class UnsatisfiableRangeError(RefusedError):
+    """A range of bytes was asked for that holds none of a file's (RFC 9110 section 15.5.17).
+
+    Attributes:
+        size_bytes: Of the file.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(
+            f"this file has {size_bytes} bytes, and none of them lie in the range asked for",
+            do=f"Ask for a range within 0 to {size_bytes - 1}, or for all without one.",
+        )
+        self.size_bytes = size_bytes
+
+
 class TooOftenError(TryLaterError):
     """One address asks more often than people do."""

@@ -20,7 +20,9 @@ from doorstep_cloud.store.errors import (
     NotFoundError,
     NotSignedInError,
     TooOftenError,
+    UnsatisfiableRangeError,
 )
+from doorstep_cloud.web.words import Flaw, describe
 from doorstep_shared.errors import BadMessageError, DoorstepError, RefusedError, TryLaterError
 from doorstep_shared.statements import BrokenChainError
 
@@ -34,6 +36,7 @@ STATUS: Final[tuple[tuple[type[DoorstepError], int], ...]] = (
     (NotFoundError, 404),
     (ConflictError, 409),
     (BrokenChainError, 409),
+    (UnsatisfiableRangeError, 416),
     (RefusedError, 403),
 )
 """The first row whose family the error is of decides."""
@@ -99,11 +102,14 @@ async def _of_ours(_request: Request, error: DoorstepError) -> JSONResponse:
 
 
 async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-    problems = error.errors()
-    # What was sent is not said back: it may be a secret with one wrong letter.
-    facts = "; ".join(f"{_place(p['loc'])}: {p['msg']}" for p in problems)
-    is_body = any(p["loc"][0] == "body" for p in problems)
-    return problem_response(422 if is_body else 400, "not-as-described", facts)
+    flaws = [Flaw(type=e["type"], loc=e["loc"], msg=e["msg"]) for e in error.errors()]
+    is_body = any(flaw["loc"][0] == "body" for flaw in flaws)
+    return problem_response(
+        422 if is_body else 400,
+        "not-as-described",
+        "; ".join(describe(flaw) for flaw in flaws),
+        do="Put that right and ask again.",
+    )
 
 
 async def _of_routing(_request: Request, error: HTTPException) -> JSONResponse:
@@ -133,8 +139,6 @@ def _headers(error: DoorstepError) -> dict[str, str] | None:
         return {"Retry-After": str(math.ceil(after_s))}
     if isinstance(error, NotSignedInError):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, UnsatisfiableRangeError):
+        return {"Content-Range": f"bytes */{error.size_bytes}"}
     return None
-
-
-def _place(parts: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in parts)

@@ -17,6 +17,7 @@ from doorstep_cloud.store.objects import ObjectStoreError, connect_objects
 from doorstep_cloud.web.health import Probes
 from doorstep_cloud.web.limits import MAX_BODY_BYTES
 from doorstep_cloud.web.problems import install_problems
+from doorstep_cloud.web.words import TAKES
 from doorstep_shared.errors import (
     BadMessageError,
     DoorstepError,
@@ -119,13 +120,76 @@ def test_an_unknown_parameter_is_refused_by_name(service: Stage, path: str) -> N
 def test_a_parameter_with_a_wrong_value_is_refused_by_name(home: Stage) -> None:
     answer = home.client.get("/v1/statements?after=-1", headers=home.session(OWNER))
     assert answer.status_code == 400
-    assert "query.after" in answer.json()["title"]
+    assert answer.json()["title"] == "`after` takes a statement's number, 0 or more"
+    assert "openapi" not in answer.json()["do"]
+
+
+def test_what_every_parameter_takes_is_said_in_plain_words(service: Stage) -> None:
+    paths = service.client.get("/openapi.json").json()["paths"]
+    found = {
+        (parameter["in"], parameter["name"].lower())
+        for operations in paths.values()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+    }
+    free = {("header", "range"), ("header", "if-range"), ("header", "if-none-match")}
+    assert {where for where in TAKES if where[0] != "body"} == found - free
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/v1/events?since=yesterday", "`since` takes a time like 2026-11-22T18:00:00Z"),
+        ("/v1/clips?limit=0&kind=dog", "`kind` takes ring or motion; `limit` takes a number from"),
+        ("/v1/clips/mine", "`clip` takes a clip's id, as in /v1/clips, or latest"),
+        ("/v1/clips/latest/film.age", "`name` takes file, thumb or details"),
+    ],
+)
+def test_a_wrong_value_is_answered_by_what_the_parameter_takes(
+    home: Stage, path: str, title: str
+) -> None:
+    answer = home.client.get(path, headers=home.session(OWNER))
+    assert answer.status_code == 400
+    assert answer.json()["title"].startswith(title)
+
+
+def test_what_is_missing_in_a_body_is_named(home: Stage) -> None:
+    wish = {"scopes": [], "days": 1000}
+    answer = home.client.post("/v1/tokens", json=wish, headers=home.session(OWNER))
+    assert answer.status_code == 422
+    assert answer.json()["title"].split("; ") == [
+        "`name` is missing",
+        "`scopes` takes a list of scopes such as events:read",
+        "`days` takes a number from 1 to 90",
+    ]
+
+
+def test_a_key_of_the_wrong_length_is_told_without_a_pattern(home: Stage) -> None:
+    asked = {"claim_id": "AAAA"}
+    answer = home.client.post("/v1/claims", json=asked, headers=home.session(OWNER))
+    assert answer.json()["title"] == "`claim_id` is not of the form it has here"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "command"),
+    [
+        ("GET", "/v1/clips/01890a5d-ac96-774b-bcce-b302099a8057", "doorstep clip list"),
+        ("GET", "/v1/clips/latest", "doorstep clip list        (shows what is on its way)"),
+        ("GET", "/v1/claims/AAAAAAAAAAAAAAAAAAAAAA", "doorstep device add"),
+        ("DELETE", "/v1/tokens/0123456789abcdef", "doorstep token list"),
+    ],
+)
+def test_who_asks_for_what_is_not_there_is_told_the_command_that_shows_what_is(
+    home: Stage, method: str, path: str, command: str
+) -> None:
+    answer = home.client.request(method, path, headers=home.session(OWNER))
+    assert (answer.status_code, answer.json()["do"]) == (404, command)
 
 
 def test_an_unknown_field_is_refused_by_name_and_not_said_back(service: Stage) -> None:
     answer = service.client.post(CHALLENGE, json={"pasword": "hunter2"})
     assert answer.status_code == 422
-    assert "body.pasword" in answer.json()["title"]
+    assert answer.json()["title"] == "`pasword` is not known here"
     assert "hunter2" not in answer.text
 
 

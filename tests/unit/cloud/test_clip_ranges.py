@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from doorstep_cloud.clips.rules import (
     Span,
-    UnsatisfiableRangeError,
     is_range_wanted,
     is_unchanged,
     parse_range,
 )
+from doorstep_cloud.store.errors import UnsatisfiableRangeError
 
 ETAG = '"abc"'
 
