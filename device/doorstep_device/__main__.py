@@ -16,6 +16,7 @@ from rich.console import Console
 from doorstep_device.adapters.clock import SystemClock
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.adapters.gpio import GpioPanel
+from doorstep_device.adapters.process import forbid_core_dumps
 from doorstep_device.adapters.progress import show_progress
 from doorstep_device.adapters.service import post_enrolment
 from doorstep_device.adapters.video import VideoCamera, VideoFile
@@ -53,6 +54,7 @@ def run(
     state: StateDir = None,
 ) -> None:
     """Run the doorbell until it is told to stop."""
+    forbid_core_dumps()
     settings = _settings(state)
     configure_facts(as_json=not sys.stdout.isatty())
     asyncio.run(_run(settings, video))

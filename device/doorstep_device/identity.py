@@ -7,6 +7,7 @@ other household, claim or address: that needs the card rewritten.
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doorstep_device.ports.disk import Disk
@@ -138,6 +140,18 @@ def read_enrolment(disk: Disk) -> Enrolment:
     try:
         return Enrolment.model_validate_json(disk.read(ENROLMENT_PATH))
     except ValidationError as error:
+        raise _damaged() from error
+
+
+def read_certificate_start(disk: Disk) -> datetime:
+    """Return from when on the doorbell's certificate is valid, aware.
+
+    Raises:
+        DamagedIdentityError: It cannot be read.
+    """
+    try:
+        return load_pem_x509_certificate(disk.read(CERTIFICATE_PATH)).not_valid_before_utc
+    except (ValueError, RefusedError) as error:
         raise _damaged() from error
 
 

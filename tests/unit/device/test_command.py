@@ -21,6 +21,8 @@ Call = Callable[..., int]
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Return how to type a command; the answer is its exit code."""
     monkeypatch.setenv("DOORSTEP_DEVICE_STATE_DIR", str(tmp_path / "state"))
+    # It would hold for all the tests that follow.
+    monkeypatch.setattr(command, "forbid_core_dumps", lambda: None)
 
     def type_it(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["doorstep-device", *words])
@@ -90,6 +92,23 @@ def test_told_to_stop_it_stops_and_has_not_failed(
     runs(agent)
     assert call("run") == 0
     assert agent.is_closed
+
+
+def test_it_forbids_core_dumps_before_there_is_anything_to_dump(
+    call: Call, runs: Callable[[Agent], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    agent = Agent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    def build(**_: object) -> Agent:
+        order.append("built")
+        return agent
+
+    runs(agent)
+    monkeypatch.setattr(command, "build_agent", build)
+    monkeypatch.setattr(command, "forbid_core_dumps", lambda: order.append("forbidden"))
+    assert call("run") == 0
+    assert order == ["forbidden", "built"]
 
 
 def test_a_crash_is_not_a_success(call: Call, runs: Callable[[Agent], None]) -> None:

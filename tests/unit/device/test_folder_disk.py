@@ -13,12 +13,17 @@ from doorstep_device.ports.disk import DiskBrokenError, DiskFullError, DiskReadO
 from doorstep_shared.errors import DoorstepError
 
 
-def test_nobody_else_may_read_what_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_nobody_else_may_read_what_is_written(tmp_path: Path, umask: int) -> None:
     disk = FolderDisk(tmp_path)
-    disk.make_dir("f")
-    disk.write_whole("f/a", b"")
-    disk.append_synced("f/b", b"")
-    disk.open("f/c").close()
+    before = os.umask(umask)
+    try:
+        disk.make_dir("f")
+        disk.write_whole("f/a", b"")
+        disk.append_synced("f/b", b"")
+        disk.open("f/c").close()
+    finally:
+        os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert modes == {"f": 0o700, "a": 0o600, "b": 0o600, "c": 0o600}
 
