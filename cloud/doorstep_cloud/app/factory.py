@@ -17,6 +17,7 @@ from doorstep_cloud.events import routes as event_routes
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households import entry_routes
 from doorstep_cloud.households import routes as household_routes
+from doorstep_cloud.households.keyring import MAX_CHANGE_BYTES
 from doorstep_cloud.households.principal import Clock, StatementListener, now_ms
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
@@ -99,7 +100,8 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/v1/access-rules.json", show_rules, tags=["access"], methods=["GET"])
     app.state.known_queries = KnownQueries(app)
     install_problems(app)
-    app.add_middleware(BodyLimit)
+    longer_bytes = {household_routes.KEYRING_PATH: MAX_CHANGE_BYTES}
+    app.add_middleware(BodyLimit, longer_bytes=longer_bytes)
     app.add_middleware(AnswerHeaders)
     return app
 

@@ -24,6 +24,9 @@ RECOVERY: Final = "recovery"
 MAX_FILE_BYTES: Final = 16 * 1024
 """About 200 epochs: 25 years of them."""
 
+MAX_CHANGE_BYTES: Final = 1024 * 1024
+"""A statement and the files of all holders there can be, in base64url: 33 of 16 KiB are 704 KiB."""
+
 _AGE_MARK: Final = b"age-encryption.org/v1\n"
 
 Files = Mapping[str, bytes]

@@ -24,12 +24,15 @@ from doorstep_cloud.store.moments import Moment
 from doorstep_shared.encoding import Base64Bytes, Base64Bytes32
 from doorstep_shared.fields import Counter, HouseholdIdField, MemberIdField
 from doorstep_shared.signing import Signed
-from doorstep_shared.statements import Role
+from doorstep_shared.statements import MAX_MEMBERS, Role
 
 router: Final = APIRouter(tags=["household"])
 
+KEYRING_PATH: Final = "/v1/keyring.age"
+_MAX_HOLDERS: Final = MAX_MEMBERS + 1
+
 _Holder = Annotated[str, Field(pattern=f"^([a-z2-7]{{26}}|{keyring.RECOVERY})$")]
-_Files = Annotated[dict[_Holder, Base64Bytes], Field(min_length=1, max_length=33)]
+_Files = Annotated[dict[_Holder, Base64Bytes], Field(min_length=1, max_length=_MAX_HOLDERS)]
 ListenerDep = Annotated[StatementListener, Depends(statement_listener)]
 
 
@@ -161,7 +164,7 @@ def append_statement(
 
 
 @router.get(
-    "/v1/keyring.age",
+    KEYRING_PATH,
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
@@ -176,7 +179,7 @@ def show_keyring(databases: DatabasesDep, actor: ActorDep, now: NowDep) -> Respo
     )
 
 
-@router.put("/v1/keyring.age")
+@router.put(KEYRING_PATH)
 def replace_keyring(
     databases: DatabasesDep,
     actor: ActorDep,
@@ -184,7 +187,10 @@ def replace_keyring(
     listener: ListenerDep,
     asked: KeyringChange,
 ) -> PlaceAnswer:
-    """Append a statement together with all keyring files it needs: both or neither."""
+    """Append a statement together with all keyring files it needs: both or neither.
+
+    The one body that may be longer than 64 KiB: up to 1 MiB.
+    """
     with databases.write() as unit:
         authorize(unit, actor, Action.WRITE_KEYRING, household_of(actor), now)
         household = speaker(actor).household

@@ -33,10 +33,15 @@ class BodyLimit:
 
     A compressed body is refused: a small one may unfold into a large one.
     JSON with a name twice is refused: two readers would see two requests.
+
+    Args:
+        app: What the request goes on to.
+        longer_bytes: Paths that take more, and how much.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, longer_bytes: Mapping[str, int] | None = None) -> None:
         self._app = app
+        self._longer_bytes = dict(longer_bytes or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with a problem."""
@@ -44,7 +49,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _read_body(Headers(scope=scope), receive)
+            limit = self._longer_bytes.get(scope["path"], MAX_BODY_BYTES)
+            body = await _read_body(Headers(scope=scope), receive, limit)
         except _RefusedBodyError as refused:
             answer = problem_response(refused.status, refused.name, refused.title)
             await answer(scope, receive, send)
@@ -96,20 +102,20 @@ def refuse_unknown_query(request: Request) -> None:
             )
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
+async def _read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
     if headers.get("content-encoding", "identity") != "identity":
         raise _RefusedBodyError(415, "compressed-body", "a request body is not compressed here")
     length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-        raise _too_long()
+    if length.isdecimal() and int(length) > limit_bytes:
+        raise _too_long(limit_bytes)
     body = bytearray()
     is_more = True
     while is_more:
         message = await receive()
         body += message.get("body", b"")
         is_more = message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_long()
+        if len(body) > limit_bytes:
+            raise _too_long(limit_bytes)
     if body:
         _check_json(bytes(body))
     return bytes(body)
@@ -144,10 +150,8 @@ def _check_json(body: bytes) -> None:
         )
 
 
-def _too_long() -> _RefusedBodyError:
-    return _RefusedBodyError(
-        413, "too-long", f"a body has at most {MAX_BODY_BYTES // 1024} KiB here"
-    )
+def _too_long(limit_bytes: int) -> _RefusedBodyError:
+    return _RefusedBodyError(413, "too-long", f"a body has at most {limit_bytes // 1024} KiB here")
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from doorstep_cloud.households.chain import is_epoch, read_head
+from doorstep_cloud.households.keyring import MAX_FILE_BYTES, RECOVERY
 from doorstep_cloud.households.tables import (
     InviteRow,
     KeyringRow,
@@ -16,7 +17,7 @@ from doorstep_cloud.store.errors import NotFoundError
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.signing import Kind, sign
-from doorstep_shared.statements import Recovery, Role, sign_statement
+from doorstep_shared.statements import MAX_MEMBERS, Recovery, Role, sign_statement
 from tests.cast import (
     FOREIGN,
     OWN,
@@ -254,6 +255,27 @@ def test_a_keyring_without_everybodys_file_changes_nothing(home: Stage) -> None:
     assert answer.status_code == 409
     assert VIEWER.member.member in answer.json()["title"]
     assert home.client.get("/v1/household", headers=session).json()["head"]["seq"] == 0
+
+
+def test_the_largest_keyring_of_the_largest_household_fits(home: Stage) -> None:
+    others = [person(letter) for letter in "abcdefghijklmnpqrstuvwxyz234567"]
+    assert len(others) + 1 == MAX_MEMBERS
+    paper = Recovery(sign_key=STRANGER.sign.public.raw, age_recipient=str(STRANGER.age.recipient()))
+    statement = home.next_statement(
+        roster=(OWNER.member, *(one.member for one in others)), recovery=paper
+    )
+    file = to_base64url(OWN_FILE.ljust(MAX_FILE_BYTES, b"x"))
+    holders = [*(member.member for member in statement.roster), RECOVERY]
+    change = {
+        "statement": as_json(sign_statement(statement, OWNER.sign)),
+        "files": dict.fromkeys(holders, file),
+    }
+    session = home.session(OWNER)
+    answer = home.client.put("/v1/keyring.age", json=change, headers=session)
+    assert answer.status_code == 200, answer.text
+    too_much = change | {"files": dict.fromkeys(holders, file * 2)}
+    answer = home.client.put("/v1/keyring.age", json=too_much, headers=session)
+    assert answer.json()["title"] == "a body has at most 1024 KiB here"
 
 
 def test_a_keyring_whose_statement_never_arrived_is_never_served(home: Stage) -> None:
