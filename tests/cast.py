@@ -4,13 +4,11 @@
 founds households, signs people in and enrols doorbells over HTTP, as clients do.
 """
 
-import atexit
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -24,13 +22,11 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from doorstep_cloud.app.credentials import Credentials, read_credentials
-from doorstep_cloud.app.factory import Parts, create_app
-from doorstep_cloud.app.state import migrate
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households.invites import create_invite
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectStore, connect_objects
+from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.claim import Claim, DeviceKeys, fingerprint
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.ids import HouseholdId
@@ -44,15 +40,24 @@ from doorstep_shared.statements import (
     accept_root,
     sign_statement,
 )
-from tests.people import NOW_MS, OWNER, Doorbell, Person, epoch, person, random_from
+from tests.cloud_world import URL, app_over, migrated_folder
+from tests.people import (
+    NOW_MS,
+    OWNER,
+    Doorbell,
+    Person,
+    first_statement,
+    next_statement,
+    person,
+    random_from,
+)
+from tests.services import store_nowhere
 
-PUBLIC_URL: Final = "http://127.0.0.1:8080"
+PUBLIC_URL: Final = URL
 OWN: Final = HouseholdId("h" * 26)
 FOREIGN: Final = HouseholdId("s" * 26)
 VIEWER: Final = person("viewer", Role.VIEWER)
 STRANGER: Final = person("stranger")
-
-_NOWHERE: Final = "http://127.0.0.1:9"
 
 
 @dataclass(slots=True)
@@ -109,10 +114,7 @@ class Stage:
 
     def founding(self, owner: Person, household: HouseholdId) -> dict[str, object]:
         """Return the request that founds ``household``."""
-        first = Statement(
-            household=household, seq=0, prev=None, at=NOW_MS, roster=(owner.member,), epoch=epoch()
-        )
-        signed = sign_statement(first, owner.sign)
+        signed = sign_statement(first_statement(owner, household), owner.sign)
         return {
             "invite": self.invite(),
             "statement": as_json(signed),
@@ -157,10 +159,7 @@ class Stage:
 
     def next_statement(self, household: HouseholdId = OWN, **changes: object) -> Statement:
         """Return the successor of the household's head, with ``changes``."""
-        head = self.heads[household]
-        return head.statement.model_copy(
-            update={"seq": head.statement.seq + 1, "prev": head.signed.body_hash, **changes}
-        )
+        return next_statement(self.heads[household], **changes)
 
     def append(self, statement: Statement, who: Person = OWNER) -> None:
         """Sign ``statement`` and append it over HTTP."""
@@ -216,26 +215,23 @@ class Stage:
 def stage(objects: ObjectStore | None = None) -> Iterator[Stage]:
     """Run a service on a new folder until the block ends."""
     folder = Path(mkdtemp(prefix="doorstep-stage-"))
-    shutil.copytree(_migrated(), folder, dirs_exist_ok=True)
+    shutil.copytree(migrated_folder(), folder, dirs_exist_ok=True)
     databases, keys, clock = Databases.open(folder), read_credentials(folder), TestClock()
     told: list[HouseholdId] = []
-    app = create_app(
-        Parts(
-            databases=databases,
-            enroller=Enroller(
-                authority=keys.authority,
-                ca_certificate=keys.ca_certificate,
-                receipt_certificate=keys.receipt_certificate,
-                broker_host="127.0.0.1",
-                broker_port=8883,
-            ),
-            public_url=PUBLIC_URL,
-            hub=Hub(),
-            objects=objects or _no_objects(),
-            download_limit=4,
-            statement_listener=told.append,
-            clock=clock,
-        )
+    enroller = Enroller(
+        authority=keys.authority,
+        ca_certificate=keys.ca_certificate,
+        receipt_certificate=keys.receipt_certificate,
+        broker_host="127.0.0.1",
+        broker_port=8883,
+    )
+    app = app_over(
+        databases,
+        objects or store_nowhere(),
+        Hub(),
+        enroller=enroller,
+        statement_listener=told.append,
+        clock=clock,
     )
     try:
         with TestClient(app, base_url=PUBLIC_URL) as client:
@@ -287,19 +283,3 @@ def enrolment_request(
 def public_der(key: ec.EllipticCurvePrivateKey) -> bytes:
     """Return the public half as statements spell it."""
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-@cache
-def _migrated() -> Path:
-    """Return a migrated state folder, made once: every stage begins with a copy."""
-    folder = Path(mkdtemp(prefix="doorstep-migrated-"))
-    atexit.register(shutil.rmtree, folder)
-    migrate(folder, ["127.0.0.1"], NOW_MS)
-    return folder
-
-
-@cache
-def _no_objects() -> ObjectStore:
-    return connect_objects(
-        endpoint=_NOWHERE, bucket="clips", access_key="a", secret_key="b", connections=1
-    )

@@ -1,20 +1,22 @@
 """Databases with households and doorbells in them, for tests of the service."""
 
+import atexit
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Self
 
 from fastapi import FastAPI
 
 from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.app.factory import Parts, create_app
-from doorstep_cloud.app.schema import upgrade
 from doorstep_cloud.app.serving import create_server, listen_tcp
+from doorstep_cloud.app.state import migrate
 from doorstep_cloud.devices.authority import Authority, moment_of
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.devices.tables import ClaimRow, DeviceRow
@@ -29,9 +31,15 @@ from doorstep_cloud.households.tokens import Wish, create_token
 from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
-from doorstep_shared.statements import DeviceState, Epoch, Head, Statement, accept_next, accept_root
-from doorstep_shared.statements import sign_statement as sign
-from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from
+from doorstep_shared.statements import (
+    DeviceState,
+    Epoch,
+    Head,
+    accept_next,
+    accept_root,
+    sign_statement,
+)
+from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from, successor
 from tests.services import wait_until
 
 URL = "http://127.0.0.1:8080"
@@ -39,20 +47,19 @@ KEYRING_FILE = b"age-encryption.org/v1\n"
 
 
 @cache
-def _empty_files() -> Mapping[str, bytes]:
-    """Return both database files as the migrations make them; made once per process."""
-    with TemporaryDirectory() as folder:
-        databases = Databases.open(Path(folder))
-        upgrade(databases)
-        databases.close()
-        return {name: (Path(folder) / name).read_bytes() for name in (MAIN_FILE, VAULT_FILE)}
+def migrated_folder() -> Path:
+    """Return a migrated state folder, made once per process: to be copied, not to be used."""
+    folder = Path(mkdtemp(prefix="doorstep-migrated-"))
+    atexit.register(shutil.rmtree, folder)
+    migrate(folder, ["127.0.0.1"], NOW_MS)
+    return folder
 
 
 @contextmanager
 def open_empty(folder: Path) -> Iterator[Databases]:
     """Open both databases, migrated and without rows."""
-    for name, data in _empty_files().items():
-        (folder / name).write_bytes(data)
+    for name in (MAIN_FILE, VAULT_FILE):
+        shutil.copy(migrated_folder() / name, folder)
     databases = Databases.open(folder)
     try:
         yield databases
@@ -66,10 +73,7 @@ class House:
     def __init__(self, databases: Databases, owner: Person, household: HouseholdId) -> None:
         self._databases = databases
         self.owner = owner
-        statement: Statement = first_statement().model_copy(
-            update={"household": household, "roster": (owner.member,)}
-        )
-        first = sign(statement, owner.sign)
+        first = sign_statement(first_statement(owner, household), owner.sign)
         self.head: Head = accept_root(first)
         with databases.write() as unit:
             invite = create_invite(unit, NOW_MS, random_from(f"invite/{household}"))
@@ -107,20 +111,19 @@ class House:
             )
             unit.commit()
 
+    def welcome(self, *bells: Doorbell) -> None:
+        """Enrol these doorbells and list them."""
+        for bell in bells:
+            self.enrol(bell)
+        self.list(*bells)
+
     def renew(self, epoch: Epoch) -> None:
         """Begin a new epoch, with a keyring for it."""
         self.state({self.owner.member.member: KEYRING_FILE}, epoch=epoch)
 
     def state(self, files: Mapping[str, bytes] | None = None, **changes: object) -> None:
         """Append a statement with ``changes``, signed by the owner."""
-        statement = self.head.statement.model_copy(
-            update={
-                "seq": self.head.statement.seq + 1,
-                "prev": self.head.signed.body_hash,
-                **changes,
-            }
-        )
-        signed = sign(statement, self.owner.sign)
+        signed = successor(self.head, self.owner, **changes)
         with self._databases.write() as unit:
             append_statement(unit, self.id, signed, files, NOW_MS)
             unit.commit()

@@ -96,10 +96,10 @@ FRONT_DOOR = doorbell("front")
 HOUSEHOLD = HouseholdId("h" * 26)
 
 
-def first_statement() -> Statement:
-    """Return statement 0 of the household: one owner, no doorbell."""
+def first_statement(owner: Person = OWNER, household: HouseholdId = HOUSEHOLD) -> Statement:
+    """Return statement 0 of a household: one owner, no doorbell."""
     return Statement(
-        household=HOUSEHOLD, seq=0, prev=None, at=NOW_MS, roster=(OWNER.member,), epoch=epoch()
+        household=household, seq=0, prev=None, at=NOW_MS, roster=(owner.member,), epoch=epoch()
     )
 
 
@@ -108,9 +108,13 @@ def first_head() -> Head:
     return accept_root(sign_statement(first_statement(), OWNER.sign))
 
 
+def next_statement(head: Head, **changes: object) -> Statement:
+    """Return the statement after ``head``, not signed yet, with ``changes``."""
+    place = {"seq": head.statement.seq + 1, "prev": head.signed.body_hash}
+    return head.statement.model_copy(update={**place, **changes})
+
+
 def successor(head: Head, *signers: Person, **changes: object) -> Signed:
     """Return the statement after ``head`` with ``changes``, signed by the owner by default."""
-    statement = head.statement.model_copy(
-        update={"seq": head.statement.seq + 1, "prev": head.signed.body_hash, **changes}
-    )
+    statement = next_statement(head, **changes)
     return sign_statement(statement, *(s.sign for s in signers or (OWNER,)))
