@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import patch
 
 import httpx
@@ -18,27 +17,15 @@ from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import record_event
 from doorstep_cloud.households.tables import MemberRow, SessionRow, TokenRow
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ClipKind
-from tests.cloud_world import URL, House, WebServer, app_over, open_empty
-from tests.people import DAY_MS, NOW_MS, OWNER, doorbell, person
+from tests.cloud_world import URL, House, WebServer, app_over
+from tests.people import DAY_MS, NOW_MS, doorbell, person
 from tests.scripted_doorbell import make_event
-from tests.services import wait_until
+from tests.services import store_nowhere, wait_until
 
 FRONT = doorbell("front")
 OWN = HouseholdId("h" * 26)
-
-
-@pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    return House(databases, OWNER, OWN)
 
 
 @pytest.fixture
@@ -47,15 +34,8 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def nowhere() -> ObjectStore:
-    return connect_objects(
-        endpoint="http://127.0.0.1:9", bucket="none", access_key="", secret_key="", connections=1
-    )
-
-
-@pytest.fixture
-def web(databases: Databases, hub: Hub, nowhere: ObjectStore) -> Iterator[WebServer]:
-    with WebServer(app_over(databases, nowhere, hub), hub.close) as server:
+def web(databases: Databases, hub: Hub) -> Iterator[WebServer]:
+    with WebServer(app_over(databases, store_nowhere(), hub), hub.close) as server:
         yield server
 
 
@@ -219,10 +199,10 @@ def test_a_line_ends_soon_after_its_token_is_revoked_or_its_session_ended(
 
 
 def test_a_line_ends_when_its_token_would_have(
-    house: House, databases: Databases, hub: Hub, nowhere: ObjectStore
+    house: House, databases: Databases, hub: Hub
 ) -> None:
     now = [NOW_MS]
-    app = app_over(databases, nowhere, hub, clock=lambda: now[0])
+    app = app_over(databases, store_nowhere(), hub, clock=lambda: now[0])
     with (
         patch.object(routes, "COMMENT_S", 0.02),
         WebServer(app, hub.close) as web,

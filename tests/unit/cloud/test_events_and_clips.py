@@ -1,7 +1,6 @@
 """Events and clips in the database: taken once, listed newest first."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -27,7 +26,6 @@ from doorstep_cloud.store.errors import ConflictError
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.wire import Event
-from tests.cloud_world import open_empty
 from tests.people import HOUSEHOLD, NOW_MS, doorbell, epoch_identity
 from tests.scripted_doorbell import Clip, make_clip, make_event, resigned
 
@@ -35,12 +33,6 @@ FRONT = doorbell("front")
 BACK = doorbell("back")
 OTHER = HouseholdId("x" * 26)
 RECIPIENT = epoch_identity(1).recipient()
-
-
-@pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Control messages: decoded, committed, then acknowledged. Only the broker is not real."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -31,8 +29,8 @@ from doorstep_shared.wire import (
     Status,
     decode_body,
 )
-from tests.cloud_world import House, open_empty
-from tests.people import NOW_MS, OWNER, doorbell, epoch, epoch_identity, person
+from tests.cloud_world import House
+from tests.people import NOW_MS, doorbell, epoch, epoch_identity, person
 from tests.scripted_doorbell import make_clip, make_event, resigned
 
 FRONT = doorbell("front")
@@ -97,16 +95,8 @@ class Desk:
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    house = House(databases, OWNER, HouseholdId("h" * 26))
-    house.enrol(FRONT)
-    house.list(FRONT)
+def house(house: House) -> House:
+    house.welcome(FRONT)
     return house
 
 

@@ -21,7 +21,6 @@ from doorstep_cloud.ingest.storing import (
 )
 from doorstep_cloud.ingest.transfers import DEVICE_TRANSFERS, NOT_IN_MANIFEST, TransferDesk
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_cloud.store.spool import Spool, SpoolKey
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.ids import HouseholdId
@@ -47,10 +46,10 @@ from doorstep_shared.transfer import (
     encode_init,
 )
 from doorstep_shared.wire import Ack, decode_body
-from tests.cloud_world import House, open_empty
-from tests.people import NOW_MS, OWNER, Doorbell, doorbell, epoch_identity, random_from
+from tests.cloud_world import House
+from tests.people import NOW_MS, Doorbell, doorbell, epoch_identity, random_from
 from tests.scripted_doorbell import Clip, make_clip
-from tests.services import wait_until
+from tests.services import store_nowhere, wait_until
 
 FRONT = doorbell("front")
 BACK = doorbell("back")
@@ -59,17 +58,11 @@ RECEIPT_KEY = SigningKey.generate(random_from("receipt"))
 FILE = ObjectName.FILE
 
 
-def nowhere() -> ObjectStore:
-    return connect_objects(
-        endpoint="http://127.0.0.1:9", bucket="none", access_key="", secret_key="", connections=1
-    )
-
-
 class PlayedRoom(StoreRoom):
     """A store room that answers as the test says, and waits while it is told to."""
 
     def __init__(self, databases: Databases) -> None:
-        super().__init__(databases, nowhere(), RECEIPT_KEY, lambda: NOW_MS)
+        super().__init__(databases, store_nowhere(), RECEIPT_KEY, lambda: NOW_MS)
         self._rows = databases
         self.outcome: Outcome | Exception | None = None
         self.gate = threading.Event()
@@ -155,17 +148,8 @@ class Desk:
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    house = House(databases, OWNER, HouseholdId("h" * 26))
-    for bell in (FRONT, BACK):
-        house.enrol(bell)
-        house.list(bell)
+def house(house: House) -> House:
+    house.welcome(FRONT, BACK)
     return house
 
 
