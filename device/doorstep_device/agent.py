@@ -143,6 +143,9 @@ class Agent:
                 log.exception("part_crashed", part=name)
             else:
                 return
+            # A part may have failed in ending: what told it to end was lost on the way.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                return
             await asyncio.sleep(RESTART_S)
 
     def _tell_problems(self) -> None:

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from doorstep_device import agent as agent_module
 from doorstep_device.outbox import Problem
-from doorstep_device.ports.camera import Frame
+from doorstep_device.ports.camera import CameraFailedError, Frame
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.ports.panel import Light
 from doorstep_shared.manifest import ClipKind, Manifest
@@ -394,3 +394,36 @@ async def test_rings_are_kept_and_told_while_a_clip_is_being_ended(
     assert not go_on.is_set()
     go_on.set()
     assert [leaf for leaf, _ in bell.service.events] == [Leaf.RING, Leaf.RING]
+
+
+async def test_a_camera_that_fails_even_in_closing_does_not_keep_it_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bell = SimulatedDoorbell()
+    async with running_doorbell(bell):
+        await bell.belong()
+        await bell.film(3)
+        await bell.press()
+
+        async def fail() -> None:
+            raise CameraFailedError("it does not let go")
+
+        monkeypatch.setattr(bell.cameras[-1], "close", fail)
+    assert bell.panel.is_closed
+    assert len(bell.cameras) == 1
+    assert len(bell.outbox.pending_clips()) == 1
+
+
+async def test_a_full_card_takes_no_clip_and_a_ring_is_told_all_the_same() -> None:
+    bell = SimulatedDoorbell(SimulatedDisk(capacity_bytes=9 * 1024 * 1024))
+    async with running_doorbell(bell):
+        await bell.belong()
+        await bell.film(3)
+        with capture_logs() as facts:
+            await bell.press()
+            await bell.film(2)
+        assert "recording_failed" in names_of(facts)
+        assert len(bell.rings()) == 1
+        await bell.film(10)
+        assert bell.outbox.pending_clips() == ()
+        assert bell.panel.lights == []
