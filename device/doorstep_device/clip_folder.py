@@ -45,7 +45,9 @@ class ClipState(StrEnum):
     RECORDING = "recording"
     FINISHED = "finished"  # the manifest is signed; it waits for the service
     STORED = "stored"  # the service has a receipt for every object
-    REFUSED = "refused"  # the service will never take it
+    # Never written, and read as finished: the service's word, which nobody signed, once
+    # made this of a clip.
+    REFUSED = "refused"
 
 
 class _Part(BaseModel):
@@ -89,7 +91,7 @@ class ClipRecord(_Part):
         manifest: From `ClipState.FINISHED` on.
         receipts: Of the objects that the service has stored.
         stored_at: When the last receipt came, Unix milliseconds.
-        refusal: The service's reason.
+        refusal: Went with `ClipState.REFUSED`.
     """
 
     v: Literal[1] = 1
@@ -139,9 +141,12 @@ class ClipFolder:
             PathMissingError: There is none.
         """
         try:
-            return ClipRecord.model_validate_json(self._disk.read(self._record_path))
+            record = ClipRecord.model_validate_json(self._disk.read(self._record_path))
         except ValidationError as error:
             raise BadMessageError("its clip.json is not one of version 1") from error
+        if record.state is ClipState.REFUSED:
+            return record.model_copy(update={"state": ClipState.FINISHED, "refusal": None})
+        return record
 
     def read_manifest(self, record: ClipRecord) -> Manifest:
         """Return the manifest of a finished clip, once the objects it names are all there.

@@ -46,6 +46,9 @@ from doorstep_shared.transfer import (
 RECEIPT_PATIENCE_S: Final = 10.0
 # Refused, but perhaps not for ever: a doorbell whose owner is still listing it.
 REFUSAL_PATIENCE_S: Final = 60.0
+# Refused for ever, but by a message that nobody signed. Longer than a service remembers
+# a spool it has quarantined.
+NEVER_PATIENCE_S: Final = 25 * 3600.0
 IDLE_S: Final = 30.0
 
 log = structlog.get_logger()
@@ -215,17 +218,15 @@ class Delivery:
                 self._wait_with((clip, name), RECEIPT_PATIENCE_S)
                 return True
             case GaveUp(code, reason):
-                await self._gave_up(code, reason)
+                self._gave_up(code, reason)
                 return True
         return False
 
-    async def _gave_up(self, code: Code, reason: str) -> None:
+    def _gave_up(self, code: Code, reason: str) -> None:
         clip, name = self._object()
         log.error("object_refused", clip_id=clip, object=name.value, code=code.value, reason=reason)
-        if code is Code.NEVER:
-            await self._worker.run(self._outbox.mark_refused, clip, reason)
-        else:
-            self._wait_with((clip, name), REFUSAL_PATIENCE_S)
+        patience_s = NEVER_PATIENCE_S if code is Code.NEVER else REFUSAL_PATIENCE_S
+        self._wait_with((clip, name), patience_s)
 
     def _command(self, command: Command, body: bytes) -> None:
         clip, name = self._object()

@@ -70,7 +70,6 @@ _RESERVE_BYTES: Final = 8 * 1024 * 1024
 _LEAST_CLIP_BYTES: Final = 2 * 1024 * 1024
 # What a clip takes besides its payloads: clip.json, and every file's last page.
 _FOLDER_BYTES: Final = 16 * 1024
-_MAX_REASON: Final = 200
 _SMALLEST_FIRST: Final = (ObjectName.THUMB, ObjectName.DETAILS, ObjectName.FILE)
 
 
@@ -197,8 +196,6 @@ class _Kept:
     def worth(self) -> Worth:
         if self.record.state is ClipState.STORED:
             return Worth.STORED
-        if self.record.state is ClipState.REFUSED:
-            return Worth.REFUSED
         return Worth.RING if self.manifest.kind is ClipKind.RING else Worth.MOTION
 
     @property
@@ -408,15 +405,6 @@ class Outbox:
         if body.object in kept.missing:
             self._note_receipt(kept, body.object, receipt, now_ms)
         return None if kept.missing else body.clip
-
-    def mark_refused(self, clip: ClipId, reason: str) -> None:
-        """Note that the service will never take the clip; durable. It is no longer pending.
-
-        It stays on the card until room is needed. Unknown clips are passed over.
-        """
-        kept = self._kept.get(clip)
-        if kept is not None and kept.record.state is ClipState.FINISHED:
-            self._change(kept, state=ClipState.REFUSED, refusal=reason[:_MAX_REASON])
 
     def tidy(self, now_ms: int) -> None:
         """Forget clips stored a day ago, keep the byte cap, end what could not be ended before.

@@ -40,6 +40,8 @@ MOST_EVENTS: Final = 12
 MOST_ANNOUNCEMENTS: Final = 4
 ANSWER_US: Final = 2_000_000
 
+# A refused clip is kept as it is and offered again: nobody signed the refusal.
+REFUSED_US: Final = 24 * 3600 * 1_000_000
 # Statements with a gap are asked for again no more often.
 HELLO_EVERY_S: Final = 1.0
 
@@ -185,6 +187,7 @@ class Uplink:
         self._events = Attempts(chance, MOST_EVENTS)
         self._announcements = Attempts(chance, MOST_ANNOUNCEMENTS)
         self._announce_again: set[ClipId] = set()
+        self._refused_until_us: dict[ClipId, int] = {}
         self._is_online = False
         self._connections = 0
         self._nudged = asyncio.Event()
@@ -291,7 +294,7 @@ class Uplink:
             await self._worker.run(self._outbox.mark_announced, clip)
             log.info("clip_announced", clip_id=clip)
         for refused in ack.refused:
-            await self._worker.run(self._outbox.mark_refused, refused.clip, refused.reason)
+            self._refused_until_us[refused.clip] = self._now_us() + REFUSED_US
             log.error("clip_refused", clip_id=refused.clip, reason=refused.reason)
         for receipt in ack.receipts:
             stored = await self._worker.run(self._outbox.mark_receipt, receipt, self._now_ms())
@@ -308,6 +311,8 @@ class Uplink:
             return
         if head is not None:
             log.info("statements_accepted", seq=head.statement.seq)
+            # The service may have refused what it now takes.
+            self._refused_until_us.clear()
             await self._on_head(head)
 
     async def _send(self) -> None:
@@ -343,8 +348,15 @@ class Uplink:
     async def _send_announcements(self) -> None:
         tried = self._announcements.items
         clips = await self._worker.run(self._outbox.pending_clips)
-        unknown = [c.clip for c in clips if not c.is_announced or c.clip in self._announce_again]
-        self._announce_again &= {clip.clip for clip in clips}
+        held, now_us = {clip.clip for clip in clips}, self._now_us()
+        self._announce_again &= held
+        self._refused_until_us = {
+            clip: until_us
+            for clip, until_us in self._refused_until_us.items()
+            if clip in held and until_us > now_us
+        }
+        wanted = [c.clip for c in clips if not c.is_announced or c.clip in self._announce_again]
+        unknown = [clip for clip in wanted if clip not in self._refused_until_us]
         self._announcements.forget(tried - set(unknown))
         for clip in self._announcements.choose(unknown, self._now_us()):
             with suppress(ClipGoneError):  # the card was full

@@ -19,9 +19,8 @@ class Worth(IntEnum):
     """How long a clip is held on to; the least goes first."""
 
     STORED = 0  # the service has it
-    REFUSED = 1  # the service will never take it
-    MOTION = 2
-    RING = 3
+    MOTION = 1
+    RING = 2
 
 
 @dataclass(frozen=True, slots=True)

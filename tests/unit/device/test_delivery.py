@@ -273,13 +273,22 @@ def refuse_all(bell: Bell, code: Code, *, of: ClipId) -> None:
     bell.bulk.on_sent = heed
 
 
-async def test_what_is_refused_for_good_is_kept_and_the_next_clip_goes(bell: Bell) -> None:
+async def test_what_is_refused_for_good_waits_a_day_and_the_next_clip_goes(bell: Bell) -> None:
     bad, good = bell.recorded(ClipKind.RING, ClipKind.MOTION)
+    honest = bell.bulk.on_sent
     refuse_all(bell, Code.NEVER, of=bad)
     bell.bulk.connect()
     await until(lambda: bell.service.has_all_of(good))
-    assert bell.outbox.pending_clips() == ()
-    assert bell.outbox.read_payload(bad, ObjectName.FILE, 0, 1)
+    assert [clip.clip for clip in bell.outbox.pending_clips()] == [bad]
+    bell.bulk.on_sent = honest
+    sent = len(bell.bulk.sent)
+    bell.pass_s(24 * 3600)
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert len(bell.bulk.sent) == sent
+    # It was a forgery, or the service has thought better of it.
+    bell.pass_s(3600)
+    await bell.are_stored(bad, good)
 
 
 @pytest.mark.parametrize("code", [Code.NOT_ALLOWED, Code.MALFORMED])

@@ -179,7 +179,6 @@ def test_answers_for_unknown_clips_are_passed_over() -> None:
     outbox = open_outbox(SimulatedDisk())
     manifest = record(open_outbox(SimulatedDisk(), "another card"))
     outbox.mark_announced(manifest.clip)
-    outbox.mark_refused(manifest.clip, "no")
     assert outbox.mark_receipt(receipt(manifest, ObjectName.FILE), NOW_MS) is None
 
 
@@ -202,17 +201,16 @@ def test_an_announced_clip_is_announced_again_after_a_start() -> None:
     assert not open_outbox(disk).pending_clips()[0].is_announced
 
 
-def test_a_refused_clip_is_no_longer_sent_but_stays() -> None:
+def test_a_clip_marked_refused_by_an_earlier_version_waits_like_any_other() -> None:
     disk = SimulatedDisk()
+    manifest = record(open_outbox(disk))
+    path = f"outbox/{manifest.clip}/clip.json"
+    body = json.loads(disk.read(path))
+    disk.write_whole(path, json.dumps({**body, "state": "refused", "refusal": "no"}).encode())
     outbox = open_outbox(disk)
-    manifest = record(outbox)
-    outbox.mark_refused(manifest.clip, "x" * 500)
-    for each in (outbox, open_outbox(disk)):
-        assert each.pending_clips() == ()
-        assert each.read_payload(manifest.clip, ObjectName.FILE, 0, 16)
-    # A service that took it after all is believed.
+    assert [waiting.clip for waiting in outbox.pending_clips()] == [manifest.clip]
     store(outbox, manifest)
-    assert outbox.usage().cached_clips == 1
+    assert open_outbox(disk).usage().cached_clips == 1
 
 
 def test_a_stored_clip_stays_for_a_day() -> None:
@@ -478,15 +476,6 @@ def test_a_clip_that_lost_its_thumbnail_or_its_manifest_is_kept_and_told() -> No
     disk.write_whole(f"outbox/{second}/clip.json", json.dumps({**body, "manifest": None}).encode())
     facts = [problem.fact for problem in open_outbox(disk).problems]
     assert facts == ["its thumb is missing or too short", "its clip.json holds no manifest"]
-
-
-def test_a_refused_clip_gives_way_before_one_that_waits() -> None:
-    outbox = open_outbox(SimulatedDisk(), cap_bytes=6 * MIB)
-    motion = record(outbox, ClipKind.MOTION, 2 * MIB)
-    refused = record(outbox, ClipKind.RING, 2 * MIB)
-    outbox.mark_refused(refused.clip, "no")
-    last = record(outbox, ClipKind.RING, 2 * MIB)
-    assert pending(outbox).keys() == {motion.clip, last.clip}
 
 
 def test_thumbnail_and_details_are_left_out_where_only_the_video_fits(

@@ -67,6 +67,7 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
 class Bell:
     """An uplink with its outbox, and the service far away; time passes when the test says so."""
 
+    disk: SimulatedDisk
     outbox: Outbox
     membership: Membership
     worker: Worker
@@ -176,7 +177,7 @@ def open_membership(disk: SimulatedDisk) -> Membership:
 async def bell() -> AsyncIterator[Bell]:
     """A doorbell's uplink, running and not yet connected."""
     disk = SimulatedDisk()
-    found = Bell(open_outbox(disk), open_membership(disk), Worker())
+    found = Bell(disk, open_outbox(disk), open_membership(disk), Worker())
     found.running = asyncio.create_task(found.uplink.run())
     yield found
     await found.end()
@@ -393,16 +394,45 @@ async def test_a_clip_that_gave_way_meanwhile_is_passed_over(
     assert bell.times(ring) == 1
 
 
-async def test_a_refused_clip_is_kept_and_sent_no_more(bell: Bell, facts: Facts) -> None:
+async def test_a_refused_clip_stays_what_it_was_and_is_offered_again_after_a_day(
+    bell: Bell, facts: Facts
+) -> None:
+    clip = bell.record()
+    bell.service.says = lambda ack: ack.model_copy(
+        update={
+            "announced": (),
+            "refused": tuple(RefusedClip(clip=c, reason="no") for c in ack.announced),
+        }
+    )
+    bell.line.connect()
+    await until(lambda: facts.named("clip_refused") == [{"clip_id": clip, "reason": "no"}])
+    for _ in range(3):
+        await bell.pass_s(7 * 3600)
+        bell.line.disconnect()
+        bell.line.connect()
+    await bell.settle()
+    assert bell.service.clips[clip].times == 1
+    assert bell.outbox.usage().waiting_clips == 1
+    # Another start of the doorbell finds nothing of it either.
+    assert [waiting.clip for waiting in open_outbox(bell.disk).pending_clips()] == [clip]
+    bell.service.says = lambda ack: ack
+    await bell.pass_s(3 * 3600)
+    await until(lambda: bell.outbox.pending_clips()[0].is_announced)
+
+
+async def test_a_new_statement_offers_what_was_refused_again(bell: Bell, facts: Facts) -> None:
     clip = bell.record()
     bell.line.connect()
     await until(lambda: clip in bell.service.clips)
     bell.service.acknowledge(Ack(refused=(RefusedClip(clip=clip, reason="not listed"),)))
-    await until(lambda: not bell.outbox.pending_clips())
-    assert facts.named("clip_refused") == [{"clip_id": clip, "reason": "not listed"}]
-    await bell.pass_s(300)
+    await until(lambda: len(facts.named("clip_refused")) == 1)
+    bell.uplink.announce_again(clip)
+    await bell.settle()
     assert bell.service.clips[clip].times == 1
-    assert bell.outbox.read_payload(clip, ObjectName.FILE, 0, 16)
+    bell.service.tell_statements(first_head().signed)
+    await until(lambda: len(bell.heads) == 1)
+    bell.uplink.nudge()
+    await until(lambda: bell.service.clips[clip].times == 2)
 
 
 async def test_receipts_for_all_its_objects_let_it_forget_a_clip(bell: Bell) -> None:
