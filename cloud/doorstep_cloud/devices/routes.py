@@ -14,6 +14,7 @@ from doorstep_cloud.devices.rules import Listing
 from doorstep_cloud.households.principal import (
     ActorDep,
     DatabasesDep,
+    KnownActorDep,
     NowDep,
     authorize,
     count_attempt,
@@ -174,7 +175,7 @@ class DeviceList(BaseModel):
 @router.post("/v1/claims", status_code=201)
 def create_claim(
     databases: DatabasesDep,
-    actor: ActorDep,
+    actor: KnownActorDep,
     now: NowDep,
     asked: ClaimWish,
     service_of: Annotated[Enroller, Depends(enroller)],

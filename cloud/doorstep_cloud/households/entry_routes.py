@@ -11,6 +11,7 @@ from doorstep_cloud.households import sign_in, tokens
 from doorstep_cloud.households.principal import (
     ActorDep,
     DatabasesDep,
+    KnownActorDep,
     NowDep,
     PublicUrlDep,
     SignedField,
@@ -123,7 +124,7 @@ def list_tokens(databases: DatabasesDep, actor: ActorDep, now: NowDep) -> TokenL
 
 @router.post("/v1/tokens", status_code=201)
 def create_token(
-    databases: DatabasesDep, actor: ActorDep, now: NowDep, asked: TokenWish
+    databases: DatabasesDep, actor: KnownActorDep, now: NowDep, asked: TokenWish
 ) -> NewToken:
     """Make a token for a program; it is shown once."""
     wish = tokens.Wish(asked.name, frozenset(asked.scopes), asked.days)
@@ -137,7 +138,7 @@ def create_token(
 @router.delete("/v1/tokens/{token_id}", status_code=204)
 def delete_token(
     databases: DatabasesDep,
-    actor: ActorDep,
+    actor: KnownActorDep,
     now: NowDep,
     token_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
 ) -> None:

@@ -141,6 +141,23 @@ def current_actor(databases: DatabasesDep, now: NowDep, code: CodeDep) -> Actor:
 ActorDep = Annotated[Actor, Depends(current_actor)]
 
 
+def known_actor(actor: ActorDep) -> Actor:
+    """Return who sent this request, for what writes: there is one write unit at a time.
+
+    Nobody known is sent away before it is opened, so that strangers cannot hold it.
+    What the others may do, `authorize` decides in the unit itself.
+
+    Raises:
+        NotSignedInError: Nobody known asks.
+    """
+    if isinstance(actor, Anonymous):
+        raise _not_signed_in("this needs a session or a token")
+    return actor
+
+
+KnownActorDep = Annotated[Actor, Depends(known_actor)]
+
+
 def actor_of_code(unit: Unit, code: str, now: int) -> Actor:
     """Return whose session or token ``code`` is, Anonymous if nobody's (any more).
 
@@ -204,10 +221,14 @@ def _facts(unit: Unit, actor: Actor) -> Facts:
 
 def _refusal(denial: Denial, action: Action, reason: str) -> RefusedError:
     if denial is Denial.NOT_SIGNED_IN:
-        return NotSignedInError(reason, do="doorstep status        (signs in again when needed)")
+        return _not_signed_in(reason)
     if denial is Denial.NOT_FOUND:
         return NotFoundError(reason, do=_WHERE_TO_LOOK.get(action, "doorstep status"))
     return NotAllowedError(reason, do="Ask an owner of this household.")
+
+
+def _not_signed_in(reason: str) -> NotSignedInError:
+    return NotSignedInError(reason, do="doorstep status        (signs in again when needed)")
 
 
 def _session_holder(unit: Unit, code: str, now: int) -> Actor:

@@ -11,6 +11,7 @@ from doorstep_cloud.households.chain import Place
 from doorstep_cloud.households.principal import (
     ActorDep,
     DatabasesDep,
+    KnownActorDep,
     NowDep,
     SignedField,
     StatementListener,
@@ -145,7 +146,7 @@ def list_statements(
 @router.post("/v1/statements", status_code=201)
 def append_statement(
     databases: DatabasesDep,
-    actor: ActorDep,
+    actor: KnownActorDep,
     now: NowDep,
     listener: ListenerDep,
     asked: SignedField,
@@ -182,7 +183,7 @@ def show_keyring(databases: DatabasesDep, actor: ActorDep, now: NowDep) -> Respo
 @router.put(KEYRING_PATH)
 def replace_keyring(
     databases: DatabasesDep,
-    actor: ActorDep,
+    actor: KnownActorDep,
     now: NowDep,
     listener: ListenerDep,
     asked: KeyringChange,

@@ -202,6 +202,15 @@ def test_without_session_or_token_every_household_is_closed(
     assert ask(home, operation, who, cast[who]) in {401, 404}
 
 
+def test_nobody_is_sent_away_while_somebody_else_writes(
+    home: Stage, cast: dict[str, Headers]
+) -> None:
+    writing = [name for name in OWN_HOUSEHOLD if not name.startswith("GET ")]
+    with home.databases.write():
+        answers = {name: ask(home, name, "nobody", cast["nobody"]) for name in writing}
+    assert answers == dict.fromkeys(writing, 401)
+
+
 @pytest.mark.parametrize("operation", OUR_THINGS)
 def test_anothers_thing_answers_like_none(
     home: Stage, cast: dict[str, Headers], operation: str
