@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -15,10 +14,10 @@ from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.web.problems import MEDIA_TYPE
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
-from tests.cloud_world import URL, House, app_over, open_empty
-from tests.people import NOW_MS, OWNER, doorbell, epoch_identity, person
+from tests.cloud_world import URL, House, app_over
+from tests.people import NOW_MS, doorbell, epoch_identity, person
 from tests.scripted_doorbell import Clip, make_clip
-from tests.services import SeaweedFs, seaweedfs, store_nowhere
+from tests.services import SeaweedFs, store_nowhere
 
 FRONT = doorbell("front")
 BACK = doorbell("back")
@@ -26,23 +25,6 @@ RECIPIENT = epoch_identity(1).recipient()
 OWN = HouseholdId("h" * 26)
 NEIGHBOURS = HouseholdId("n" * 26)
 FILE = ObjectName.FILE
-
-
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFs]:
-    with seaweedfs(tmp_path_factory.mktemp("objects")) as service:
-        yield service
-
-
-@pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    return House(databases, OWNER, OWN)
 
 
 class Caller:

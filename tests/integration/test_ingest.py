@@ -27,10 +27,10 @@ from doorstep_shared.topics import DeviceTopic, Leaf, device_root
 from doorstep_shared.transfer import CHUNK_BYTES, GaveUp, SendSegment
 from doorstep_shared.transfer.messages import MAX_WINDOW
 from doorstep_shared.wire import Statements, decode_body
-from tests.cloud_world import House, open_empty
-from tests.people import NOW_MS, OWNER, doorbell, person, random_from
+from tests.cloud_world import House
+from tests.people import NOW_MS, doorbell, person, random_from
 from tests.scripted_doorbell import Clip, ScriptedDoorbell, make_clip, make_event, resigned
-from tests.services import Mosquitto, SeaweedFs, mosquitto, seaweedfs, wait_until
+from tests.services import Mosquitto, SeaweedFs, mosquitto, wait_until
 
 FILE = ObjectName.FILE
 RECEIPT_KEY = SigningKey.generate(random_from("receipt"))
@@ -42,28 +42,14 @@ pytestmark = pytest.mark.usefixtures("house", "ingest")
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFs]:
-    with seaweedfs(tmp_path_factory.mktemp("objects")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     with mosquitto(tmp_path_factory.mktemp("broker")) as service:
         yield service
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    house = House(databases, OWNER, HouseholdId("h" * 26))
-    house.enrol(FRONT)
-    house.list(FRONT)
+def house(house: House) -> House:
+    house.welcome(FRONT)
     return house
 
 
