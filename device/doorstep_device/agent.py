@@ -88,6 +88,7 @@ class Agent:
         self._light = Light.OFF
         # The motion event of the episode under way: motion that comes and goes is one event.
         self._motion_event: EventId | None = None
+        self._is_stopping = False
         self._told: set[Problem] = set()
         self._warned_of: int | None = None
         self._started_us = parts.network_clock.monotonic_us()
@@ -128,6 +129,10 @@ class Agent:
                     ("tidy", self._tidy),
                 ):
                     parts.create_task(self._keep_running(name, part), name=name)
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self._is_stopping = True
         finally:
             await self._close()
 
@@ -143,8 +148,8 @@ class Agent:
                 log.exception("part_crashed", part=name)
             else:
                 return
-            # A part may have failed in ending: what told it to end was lost on the way.
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            # A part may fail in ending: what told it to end was lost on the way.
+            if self._is_stopping:
                 return
             await asyncio.sleep(RESTART_S)
 
