@@ -1,7 +1,7 @@
-"""The stack's object store: SeaweedFS in one process, on loopback, quiet, and synced.
+"""The stack's object store: SeaweedFS in one process, on loopback, quiet, its data synced.
 
-By default it listens everywhere, reports home and syncs nothing; each of
-these is turned round here.
+By default it listens everywhere, reports home and syncs nothing; the first two
+are turned round here, and the third as far as it goes: see `sync_every_put`.
 """
 
 import re
@@ -81,13 +81,17 @@ def store_program(folder: Path, ports: StorePorts, secret: StoreSecret, log: Pat
             "GOMEMLIMIT": "512MiB",
         },
         log=log,
-        # Every object was synced before it was acknowledged: SIGKILL loses none.
+        # SIGKILL loses nothing: what was written is the kernel's to keep.
         stop_s=6,
     )
 
 
 def sync_every_put(ports: StorePorts, log: Path) -> None:
-    """Make the store sync each object before it answers; kept across restarts.
+    """Make the store sync each object's bytes before it answers; kept across restarts.
+
+    Their names are not synced: the filer keeps them in a LevelDB that it writes without
+    fsync, and has no setting for it. So power lost within about half a minute of a put may
+    take the object, though the store had confirmed it.
 
     Raises:
         ProcessFailedError: The store did not take the setting.

@@ -261,6 +261,15 @@ def test_one_download_more_than_there_are_places_is_asked_to_come_back(
         assert owner.get(path, range="bytes=999999999-").status == 416
 
 
+def test_what_the_store_has_lost_is_not_found_and_keeps_no_place(
+    owner: Caller, clip: Clip, objects: SeaweedFs
+) -> None:
+    objects.store.delete(object_key(clip.id, FILE))
+    answers = [owner.get(f"/v1/clips/{clip.id}/file.age") for _ in range(5)]
+    assert {answer.status for answer in answers} == {404}
+    assert b"has lost this" in answers[0].body
+
+
 def test_while_the_store_is_away_the_answer_says_so_and_keeps_no_place(
     databases: Databases, house: House, clip: Clip
 ) -> None:

@@ -17,7 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from doorstep_cloud.clips.rules import Span
 from doorstep_cloud.clips.service import SealedObject
-from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.store.errors import NotFoundError
+from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, ObjectStream
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.ids import HouseholdId
 
@@ -33,6 +34,10 @@ _log = structlog.get_logger(__name__)
 
 class TooManyDownloadsError(TryLaterError):
     """As many downloads are under way as the service allows at a time."""
+
+
+class LostObjectError(NotFoundError):
+    """A row says stored, and the store has nothing of that name."""
 
 
 class DownloadPlaces:
@@ -137,8 +142,19 @@ def _pieces(store: ObjectStore, sealed: SealedObject, span: Span) -> Iterator[It
     if span.end <= edge:
         yield iter([head])
         return
-    with store.open_range(sealed.key, max(0, span.start - edge), span.end - edge) as stream:
+    with _opened(store, sealed.key, max(0, span.start - edge), span.end - edge) as stream:
         yield _joined(head, iter(stream))
+
+
+def _opened(store: ObjectStore, key: str, start: int, end: int) -> ObjectStream:
+    try:
+        return store.open_range(key, start, end)
+    except ObjectMissingError as error:
+        raise LostObjectError(
+            "the object store has lost this, although it had confirmed it",
+            safe="What it showed and when is still listed.",
+            do="Tell whoever runs this service; docs/power.md says when this happens.",
+        ) from error
 
 
 def _joined(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
