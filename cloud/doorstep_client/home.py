@@ -18,6 +18,7 @@ from doorstep_shared.age_keys import Identity
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.ids import HouseholdId, MemberId, Random
 from doorstep_shared.signing import Signed, SigningKey, decode_signed
+from doorstep_shared.unseal import parse_identity_file
 
 ENVIRONMENT_NAME: Final = "DOORSTEP_HOME"
 
@@ -114,7 +115,8 @@ class Home:
                 do="doorstep init URL --invite CODE",
             )
         try:
-            keys = MemberKeys(SigningKey(bytes.fromhex(seed.decode())), Identity.parse(_key(age)))
+            sign = SigningKey(bytes.fromhex(seed.decode()))
+            keys = MemberKeys(sign, parse_identity_file(age.decode())[0])
             _ = keys.sign.public  # a seed of another length fails here, and not later
         except (ValueError, DoorstepError) as error:
             raise self._damaged("signing.key or age.key") from error
@@ -245,8 +247,3 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _key(file: bytes) -> str:
-    lines = [line for line in file.decode().splitlines() if line and not line.startswith("#")]
-    return lines[0] if lines else ""
