@@ -1,6 +1,6 @@
 """Storing, with real databases: a doorbell that is revoked while its object is on its way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import Command, SegmentTopic, TransferTopic
 from doorstep_shared.transfer import CHUNK_BYTES, Init, encode_init
-from tests.cloud_world import House, open_empty
-from tests.people import NOW_MS, OWNER, doorbell, epoch_identity, random_from
+from tests.cloud_world import House
+from tests.people import NOW_MS, doorbell, epoch_identity, random_from
 from tests.scripted_doorbell import Clip, make_clip
 from tests.services import wait_until
 
@@ -47,16 +47,8 @@ class Shelf(ObjectStore):
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Iterator[Databases]:
-    with open_empty(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def house(databases: Databases) -> House:
-    house = House(databases, OWNER, OWN)
-    house.enrol(FRONT)
-    house.list(FRONT)
+def house(house: House) -> House:
+    house.welcome(FRONT)
     return house
 
 
