@@ -21,7 +21,7 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doorstep_device.clip_folder import OUTBOX, UNREADABLE
-from doorstep_device.ports.disk import Disk
+from doorstep_device.ports.disk import Disk, DiskBrokenError
 from doorstep_device.rules.eviction import MAX_WAITING_EVENTS, decide_dropped_events
 from doorstep_shared.crc32c import crc32c
 from doorstep_shared.errors import TryLaterError
@@ -102,7 +102,7 @@ class EventLog:
         if len(numbers) > 1 or log._is_torn or broken:
             log._is_torn = True
             # On a card that takes no writes, the next event tries again.
-            with suppress(TryLaterError):
+            with suppress(TryLaterError, DiskBrokenError):
                 log._rotate(numbers, broken)
         return log
 
@@ -176,7 +176,10 @@ class EventLog:
 
     def _load(self, number: int) -> bool:
         """Take in one log; return whether all of it could be read, a torn tail apart."""
-        data = self._disk.read(_path(number))
+        try:
+            data = self._disk.read(_path(number))
+        except DiskBrokenError:
+            return False
         reading = _read(data)
         for record in reading.records:
             self._take_in(record)

@@ -6,7 +6,7 @@ from typing import Final
 
 from doorstep_device.chain import CHAIN_PATH, Chain, Link
 from doorstep_device.clip_folder import OUTBOX, UNREADABLE
-from doorstep_device.ports.disk import Disk
+from doorstep_device.ports.disk import Disk, DiskBrokenError
 from doorstep_shared.errors import BadMessageError
 
 _FORMAT: Final = b"doorstep-outbox 1\n"
@@ -45,7 +45,7 @@ def open_chain(disk: Disk) -> Chain:
     """
     try:
         return Chain.open(disk)
-    except BadMessageError:
+    except (BadMessageError, DiskBrokenError):
         disk.rename(CHAIN_PATH, CHAIN_PATH + UNREADABLE)
         return Chain(disk, Link())
 

@@ -3,7 +3,7 @@
 import pytest
 
 from doorstep_device.event_log import EventLog
-from doorstep_device.ports.disk import DiskFullError
+from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
 from doorstep_shared.crc32c import crc32c
 from doorstep_shared.manifest import ClipKind
 from doorstep_simulator.disk import SimulatedDisk
@@ -171,3 +171,38 @@ def test_an_event_that_found_no_room_does_not_spoil_the_next() -> None:
     log.put(ClipKind.RING, event("later"))
     assert disk.list_dir("outbox") == ["events-1.log"]
     assert names(EventLog.open(disk)) == [*kept, event("later").event]
+
+
+def test_a_log_that_the_card_does_not_give_back_is_set_aside_and_the_button_rings(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EventLog.open(disk).put(ClipKind.RING, event("a"))
+    read = disk.read
+
+    def read_around_a_bad_block(path: str) -> bytes:
+        if path == "outbox/events-0.log":
+            raise DiskBrokenError("the card failed")
+        return read(path)
+
+    monkeypatch.setattr(disk, "read", read_around_a_bad_block)
+    log = EventLog.open(disk)
+    assert log.pending == ()
+    log.put(ClipKind.RING, event("b"))
+    assert names(EventLog.open(disk)) == [event("b").event]
+    assert disk.exists("outbox/events-0.log.unreadable")
+
+
+def test_a_card_that_fails_at_the_start_does_not_stop_it(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EventLog.open(disk).put(ClipKind.RING, event("a"))
+    disk.append_synced("outbox/events-0.log", b"torn")
+
+    def fail(*_: object) -> None:
+        raise DiskBrokenError("the card failed")
+
+    monkeypatch.setattr(disk, "write_whole", fail)
+    log = EventLog.open(disk)
+    assert names(log) == [event("a").event]
+    with pytest.raises(DiskBrokenError):
+        log.put(ClipKind.RING, event("b"))

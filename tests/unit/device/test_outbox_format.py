@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.clip_ending import Ending
 from doorstep_device.outbox import Outbox, Start
+from doorstep_device.ports.disk import DiskBrokenError
 from doorstep_shared.manifest import ClipKind, ObjectName
+from doorstep_simulator.disk import SimulatedDisk
 from tests.people import NOW_MS, random_from
 from tests.recording import GIB, KEYS, SEALING, event, open_object, open_outbox
 
@@ -52,3 +56,21 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert waiting.manifest.kind is ClipKind.RING
     clear = [open_object(outbox, waiting.clip, name) for name in ObjectName]
     assert clear == [b"a clip", b"a picture", b"{}"]
+
+
+def test_a_chain_that_the_card_does_not_give_back_is_set_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = SimulatedDisk()
+    open_outbox(disk)
+    disk.write_whole("outbox/chain.json", b"bad block")
+    read = disk.read
+
+    def read_around_a_bad_block(path: str) -> bytes:
+        if path == "outbox/chain.json":
+            raise DiskBrokenError("the card failed")
+        return read(path)
+
+    monkeypatch.setattr(disk, "read", read_around_a_bad_block)
+    paths = [problem.path for problem in open_outbox(disk).problems]
+    assert paths == ["outbox/chain.json.unreadable"]
