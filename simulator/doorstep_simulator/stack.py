@@ -4,6 +4,7 @@ Loopback only, ports that are free, secrets in files that only their owner
 reads. What a run left behind is taken up again: certificates, clips, ports.
 """
 
+import hashlib
 import json
 import secrets
 import time
@@ -18,6 +19,7 @@ from typing import Final, Self
 
 from doorstep_cloud.app.admin import ask_running
 from doorstep_cloud.app.state import ADMIN_SOCKET
+from doorstep_cloud.store.objects import ObjectStoreError, connect_objects
 from doorstep_shared.errors import DoorstepError
 from doorstep_simulator.broker import BrokerFiles, broker_program
 from doorstep_simulator.folder import STACK_FILE
@@ -44,6 +46,8 @@ from doorstep_simulator.tools import find_program
 
 API_PORT: Final = 8080
 READY_S: Final = 60.0
+PUT_S: Final = 5.0
+PROBE_KEY: Final = "probe"
 
 Tell = Callable[[str], None]
 
@@ -157,9 +161,27 @@ class Stack:
         with self._told("object store ready", began_s):
             self.store.wait_until(lambda: _answers(f"{self.ports.store.endpoint}/healthz"), READY_S)
             sync_every_put(self.ports.store, self.log("object-store"))
+            self.store.wait_until(self._does_store_take_objects, READY_S)
         with self._told("service ready"):
             self._start_service()
         self._write_facts()
+
+    def _does_store_take_objects(self) -> bool:
+        """Return whether a real put succeeds: after a crash it answers long before it stores."""
+        objects = connect_objects(
+            endpoint=self.ports.store.endpoint,
+            bucket=BUCKET,
+            access_key=ACCESS_KEY,
+            secret_key=self._store_secret(),
+            connections=1,
+            answer_s=PUT_S,
+        )
+        try:
+            objects.put_if_absent(PROBE_KEY, b"", hashlib.sha256().digest())
+            objects.delete(PROBE_KEY)
+        except ObjectStoreError:
+            return False
+        return True
 
     def _start_service(self) -> None:
         """Start the service; on another port where somebody else was quicker to listen."""
