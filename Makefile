@@ -12,7 +12,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH):/usr/local/sbin:
 export VIDEO SPEED KEEP OPEN JSON
 # Rows for `make bench`, and whether its table goes into the documentation.
 export ROWS PAGE
-# Test processes side by side; empty means one.
+# Test processes side by side: two fit every machine that the tests run on; 0 means none apart.
+WORKERS ?= 2
 export WORKERS
 
 .PHONY: help
@@ -38,7 +39,7 @@ pictures: deps ## Make the README's pictures from a real run
 ##@ Every day
 
 .PHONY: test
-test: deps ## All tests  [WORKERS=2: side by side]
+test: deps ## All tests  [WORKERS=n: n processes side by side, 2 by default]
 	@scripts/run-tests
 
 .PHONY: check
