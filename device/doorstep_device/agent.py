@@ -85,6 +85,7 @@ class Agent:
         self._recorder: Recorder | None = None
         self._camera_state = CameraState.NOT_ALLOWED
         self._sealing_allowed = False
+        self._is_recording = False
         self._light = Light.OFF
         # The motion event of the episode under way: motion that comes and goes is one event.
         self._motion_event: EventId | None = None
@@ -296,18 +297,21 @@ class Agent:
     ) -> None:
         """Call the recorder on the worker; then send, tell and show what came of it."""
 
-        def call_and_take() -> tuple[tuple[ClipId, ...], tuple[RecordingFailed, ...]]:
+        def call_and_take() -> tuple[tuple[ClipId, ...], tuple[RecordingFailed, ...], bool]:
             call(*args, **kwargs)
-            return recorder.take_finished(), recorder.take_failures()
+            return recorder.take_finished(), recorder.take_failures(), recorder.is_recording
 
-        finished, failures = await self._parts.worker.run(call_and_take)
+        # As it was when the call was done: a clip that ends meanwhile is told of before the
+        # light goes out.
+        finished, failures, is_recording = await self._parts.worker.run(call_and_take)
         for clip in finished:
             log.info("clip_finished", clip_id=clip)
         for failure in failures:
             log.error("recording_failed", clip_id=failure.clip, reason=failure.error.fact)
         if finished:
             self._uplink.nudge()
-        if not recorder.is_recording:
+        self._is_recording = is_recording
+        if not is_recording:
             # What moves next belongs to another recording, a ring's perhaps.
             self._motion_event = None
         self._recording_changed()
@@ -324,8 +328,7 @@ class Agent:
         sealing = self._parts.membership.sealing()
         self._sealing_allowed = sealing is not None
         if self._recorder is not None:
-            await self._parts.worker.run(self._recorder.allow, sealing)
-            self._recording_changed()
+            await self._tell(self._recorder, self._recorder.allow, sealing)
         self._warn_of_age()
 
     def _warn_of_age(self) -> None:
@@ -345,7 +348,7 @@ class Agent:
     def _recording_changed(self) -> None:
         """Show on the light, and tell the service, what the camera is doing."""
         recorder = self._recorder
-        is_recording = recorder is not None and recorder.is_recording
+        is_recording = recorder is not None and self._is_recording
         self._show(Light.RECORDING if is_recording else Light.OFF)
         if recorder is None:
             return

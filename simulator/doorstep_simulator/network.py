@@ -111,7 +111,8 @@ class Line:
 def _reset(end: asyncio.StreamWriter) -> None:
     """End a connection as a pulled cable's time-out would: without a goodbye."""
     linger = struct.pack("ii", 1, 0)  # drop what waits, and say RST rather than FIN
-    end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    with suppress(OSError):  # it is closed already
+        end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     end.transport.abort()
 
 
