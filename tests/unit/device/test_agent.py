@@ -14,6 +14,7 @@ from doorstep_device.outbox import Problem
 from doorstep_device.ports.camera import CameraFailedError, Frame
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.ports.panel import Light
+from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ClipKind, Manifest
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import CameraState, Event, Health, decode_body
@@ -397,6 +398,33 @@ async def test_rings_are_kept_and_told_while_a_clip_is_being_ended(
     assert not go_on.is_set()
     go_on.set()
     assert [leaf for leaf, _ in bell.service.events] == [Leaf.RING, Leaf.RING]
+
+
+async def test_the_light_stays_on_until_the_clip_that_ended_is_told(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees the light out may look for the clip."""
+    await bell.film(3)
+    await bell.press()
+    await until(lambda: bell.panel.lights == [Light.RECORDING], "the recording")
+    recorder, has_ended, go_on = bell.agent._recorder, threading.Event(), threading.Event()
+    assert recorder is not None
+    take = recorder.take_finished
+
+    def take_slowly() -> tuple[ClipId, ...]:
+        if finished := take():
+            has_ended.set()
+            go_on.wait(PATIENCE_S)
+        return finished
+
+    monkeypatch.setattr(recorder, "take_finished", take_slowly)
+    bell.clock.at_us += 20_000_000
+    await until(has_ended.is_set, "the end of the clip")
+    assert not recorder.is_recording
+    bell.agent._recording_changed()
+    assert bell.panel.lights == [Light.RECORDING]
+    go_on.set()
+    await until(lambda: bell.panel.lights == [Light.RECORDING, Light.OFF], "the light to go out")
 
 
 async def test_a_camera_that_fails_even_in_closing_does_not_keep_it_from_stopping(
