@@ -230,7 +230,7 @@ def stage(objects: ObjectStore | None = None) -> Iterator[Stage]:
         objects or store_nowhere(),
         Hub(),
         enroller=enroller,
-        statement_listener=told.append,
+        household_listener=told.append,
         clock=clock,
     )
     try:

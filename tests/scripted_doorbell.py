@@ -16,6 +16,7 @@ from typing import Self
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from doorstep_shared.age_keys import Recipient
@@ -160,6 +161,7 @@ class Line:
         changed: Callable[[LineChanged], None],
     ) -> None:
         self.is_up = threading.Event()
+        self.refusals = 0
         self._filters = [(name, SubscribeOptions(qos=1)) for name in filters]
         self._changed = changed
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
@@ -169,7 +171,7 @@ class Line:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_socket_open = _send_at_once
         self.client.on_connect = lambda *_: self._subscribe()
-        self.client.on_subscribe = lambda *_: self._up()
+        self.client.on_subscribe = lambda _, __, ___, codes, ____: self._answered(codes)
         self.client.on_disconnect = lambda *_: self._down()
 
         def take(_: Client, __: object, message: MQTTMessage) -> None:
@@ -189,6 +191,14 @@ class Line:
     def _subscribe(self) -> None:
         if self._filters:
             self.client.subscribe(self._filters)
+        else:
+            self._up()
+
+    def _answered(self, codes: Iterable[ReasonCode]) -> None:
+        """Go on, once the broker knows this doorbell; ask again until then."""
+        if any(code.is_failure for code in codes):
+            self.refusals += 1
+            self._subscribe()
         else:
             self._up()
 

@@ -21,7 +21,7 @@ from doorstep_cloud.devices.authority import Authority, to_pem
 from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.ids import DeviceId
-from doorstep_simulator.broker import BrokerFiles, broker_program
+from doorstep_simulator.broker import ACCESS, BrokerFiles, broker_program
 from doorstep_simulator.object_store import (
     ACCESS_KEY,
     BUCKET,
@@ -135,11 +135,12 @@ class Certificates:
 
 @dataclass(frozen=True, slots=True)
 class Mosquitto:
-    """A running broker: TLS 1.2 or later, client certificates, our access list."""
+    """A running broker: TLS 1.2 or later, client certificates, its own list of doorbells."""
 
     process: Supervised
     port: int
     certificates: Certificates
+    access: Path
 
 
 @contextmanager
@@ -151,7 +152,7 @@ def mosquitto(folder: Path) -> Iterator[Mosquitto]:
     process = Supervised(broker_program(folder / "broker", port, certificates.server(), log))
     try:
         process.wait_until(lambda: is_listening(port), START_S)
-        yield Mosquitto(process, port, certificates)
+        yield Mosquitto(process, port, certificates, folder / "broker" / ACCESS)
     finally:
         crash(process)
 

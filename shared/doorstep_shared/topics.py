@@ -1,4 +1,4 @@
-"""Every MQTT topic, written once for both ends and for the broker's ACL.
+"""Every MQTT topic, written once for both ends and for what the broker lets through.
 
 ``parse_topic`` is the inverse of ``str``. A topic is
 ``doorstep/v1/{shard}/{device}/`` and one of the leaves in `LEAVES`; a device's
@@ -99,13 +99,20 @@ class SegmentTopic:
 
 Topic: TypeAlias = DeviceTopic | TransferTopic | SegmentTopic
 
+_ANY_DEVICE: Final = f"{ROOT}/+/+"
+
 INGEST_CONTROL_FILTERS: Final = tuple(
-    f"{ROOT}/+/+/{leaf.levels}" for leaf in Leaf if leaf.way is Way.UP
+    f"{_ANY_DEVICE}/{leaf.levels}" for leaf in Leaf if leaf.way is Way.UP
 )
 """What ingest's first connection subscribes to: everything but transfers."""
 
-INGEST_BULK_FILTERS: Final = (f"{ROOT}/+/+/f/#",)
+INGEST_BULK_FILTERS: Final = (f"{_ANY_DEVICE}/f/#",)
 """What ingest's second connection subscribes to."""
+
+INGEST_DOWN_FILTERS: Final = tuple(
+    f"{_ANY_DEVICE}/{leaf.levels}" for leaf in Leaf if leaf.way is Way.DOWN
+)
+"""All that ingest publishes."""
 
 _LEAVES = {leaf.levels: leaf for leaf in Leaf}
 _COMMANDS = {command.value: command for command in Command}
@@ -132,18 +139,11 @@ def down_filters(device: DeviceId) -> tuple[str, ...]:
     return tuple(str(DeviceTopic(device, leaf)) for leaf in Leaf if leaf.way is Way.DOWN)
 
 
-def acl_lines(ingest_user: str) -> tuple[str, ...]:
-    """Return the broker's access list: these topics and no other.
-
-    Devices get one pattern line per topic, under their certificate's common
-    name (``%u``); ``ingest_user`` the mirror image.
-    """
-    devices = [f"pattern {_right(leaf.way)} {ROOT}/%u/{leaf.levels}" for leaf in Leaf]
-    devices += [f"pattern write {ROOT}/%u/f/+/{name.value}/+" for name in ObjectName]
-    ingest = [f"user {ingest_user}"]
-    ingest += [f"topic {_mirror(leaf.way)} {ROOT}/+/+/{leaf.levels}" for leaf in Leaf]
-    ingest += [f"topic read {ROOT}/+/+/f/+/{name.value}/+" for name in ObjectName]
-    return (*ingest, *devices)
+def up_filters(device: DeviceId) -> tuple[str, ...]:
+    """Return filters for all that a device publishes, and nothing else."""
+    plain = [str(DeviceTopic(device, leaf)) for leaf in Leaf if leaf.way is Way.UP]
+    transfers = [f"{device_root(device)}/f/+/{name.value}/+" for name in ObjectName]
+    return (*plain, *transfers)
 
 
 def parse_topic(text: str) -> Topic:
@@ -170,11 +170,3 @@ def parse_topic(text: str) -> Topic:
 
 def _transfer_root(device: DeviceId, clip: ClipId, name: ObjectName) -> str:
     return f"{device_root(device)}/f/{clip}/{name.value}"
-
-
-def _right(way: Way) -> str:
-    return "write" if way is Way.UP else "read"
-
-
-def _mirror(way: Way) -> str:
-    return "read" if way is Way.UP else "write"

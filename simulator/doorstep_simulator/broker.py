@@ -1,28 +1,33 @@
 """The stack's Mosquitto: TLS, client certificates, and exactly our topics.
 
-The limits come from what hostile clients did to an unlimited one: the access
-list does not check subscriptions, so memory and packet size are capped, and
-nothing is ever retained.
+Who may say and hear what is the business of its dynamic security plugin, which
+ingest fills. The limits come from what hostile clients did to an unlimited
+broker: queues and packets are capped, and nothing is ever retained. Its own
+`memory_limit` is not used: Mosquitto 2.0 counts what the plugin frees but not
+what it took, until it believes itself full and refuses everybody.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from doorstep_shared.topics import acl_lines
+from doorstep_cloud.ingest.access import first_access_list
 from doorstep_simulator.processes import Program
-from doorstep_simulator.tools import find_program
+from doorstep_simulator.tools import find_broker_plugin, find_program
 
-INGEST_USER: Final = "ingest"
-MEMORY_LIMIT_BYTES: Final = 256 * 1024 * 1024
-# Mosquitto 2.0 checks no subscriptions: a hostile doorbell can fill it. At its own limit
-# it turns everybody away for good, so it is started anew before that; it keeps nothing.
-# Fifty doorbells that deliver at once take a quarter of this.
+# The last resort against one that grows: it keeps nothing, and is back in 0.2 s. Fifty
+# doorbells that deliver at once take a quarter of this.
 RESTART_ABOVE_BYTES: Final = 192 * 1024 * 1024
 MAX_PACKET_BYTES: Final = 160 * 1024
 MAX_INFLIGHT: Final = 64
 # More than all the segments that ingest lets be under way, so that none is dropped.
 MAX_QUEUED: Final = 4_096
+
+# For one reader who does not read; half as much again as ingest lets be under way.
+MAX_QUEUED_BYTES: Final = 96 * 1024 * 1024
+
+ACCESS: Final = "access.json"
+"""Which doorbells may say and hear what; the broker writes it as ingest tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,12 @@ class BrokerFiles:
 def broker_program(folder: Path, port: int, files: BrokerFiles, log: Path) -> Program:
     """Return the broker on loopback ``port``; writes its configuration into ``folder``."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "acl").write_text("\n".join(acl_lines(INGEST_USER)) + "\n")
+    # Anew each time: ingest fills it when it connects, and a torn one would stop the broker.
+    access = folder / ACCESS
+    access.touch(mode=0o600)
+    access.write_text(first_access_list())
     configuration = folder / "mosquitto.conf"
-    configuration.write_text(_configuration(folder, port, files))
+    configuration.write_text(_configuration(folder, port, files, find_broker_plugin()))
     return Program(
         name="broker",
         command=[str(find_program("mosquitto")), "-c", str(configuration)],
@@ -49,7 +57,7 @@ def broker_program(folder: Path, port: int, files: BrokerFiles, log: Path) -> Pr
     )
 
 
-def _configuration(folder: Path, port: int, files: BrokerFiles) -> str:
+def _configuration(folder: Path, port: int, files: BrokerFiles, plugin: Path) -> str:
     # `user root` only has a meaning for root: without it Mosquitto would become
     # another user who cannot read this folder.
     return f"""\
@@ -63,12 +71,13 @@ log_type warning
 log_type notice
 connection_messages true
 set_tcp_nodelay true
-memory_limit {MEMORY_LIMIT_BYTES}
+max_queued_bytes {MAX_QUEUED_BYTES}
 max_packet_size {MAX_PACKET_BYTES}
 max_inflight_messages {MAX_INFLIGHT}
 max_queued_messages {MAX_QUEUED}
 retain_available false
-acl_file {folder / "acl"}
+plugin {plugin}
+plugin_opt_config_file {folder / ACCESS}
 listener {port} 127.0.0.1
 cafile {files.ca}
 certfile {files.certificate}

@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from doorstep_cloud.app.credentials import read_credentials
 from doorstep_cloud.devices.authority import to_pem
+from doorstep_cloud.ingest.access import CONTROL, admissions, in_messages
 from doorstep_shared.topics import DeviceTopic, Leaf
 from doorstep_simulator.owner import Listener
 from tests.benchmarks.bell import CLOCK_RATE, WAIT_S, Bell
@@ -40,13 +41,13 @@ P99 = 0.99
 class Floor:
     """Two paho clients and the stack's broker; no service, no doorbell.
 
-    The access list lets the service's own certificate write a doorbell's `ack` and
-    `statements`, so these carry the messages, for a doorbell that does not exist.
+    The broker lets the service's own certificate write a doorbell's `ack` and
+    `statements`, so these carry the messages, for a doorbell that it lets in itself.
     """
 
     def __init__(self, lab: Lab) -> None:
         cloud, folder = lab.stack.cloud_folder, lab.folder
-        device = doorbell("nobody").device.id
+        device = self._device = doorbell("nobody").device.id
         secret = ec.generate_private_key(ec.SECP256R1())
         authority = read_credentials(cloud).authority
         issued = authority.issue_device(secret.public_key(), device, datetime.now(tz=UTC))
@@ -67,6 +68,8 @@ class Floor:
         ready = threading.Event()
         self._reader.on_subscribe = lambda *_: ready.set()
         self._reader.on_message = self._take
+        (admitted,) = in_messages(admissions([self._device]))
+        self._sender.publish(CONTROL, admitted, qos=1).wait_for_publish(WAIT_S)
         self._reader.subscribe([(self._there, 1), (self._back, 1)])
         if not ready.wait(WAIT_S):
             raise TimeoutError("the broker did not take a subscription")

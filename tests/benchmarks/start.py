@@ -1,8 +1,8 @@
 """How long the stack takes to start, beside the same programs started bare.
 
-Bare means: plain Mosquitto without TLS or access list, plain `weed mini` without synced
+Bare means: plain Mosquitto without TLS or rights, plain `weed mini` without synced
 puts, and an application of one route under uvicorn. What the stack adds is in the
-difference: certificates, migrations, the access list, syncing, waiting for readiness.
+difference: certificates, migrations, the list of doorbells, syncing, waiting for readiness.
 """
 
 import os

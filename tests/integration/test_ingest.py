@@ -14,6 +14,7 @@ from doorstep_cloud.clips.service import find_object, object_key, read_clip
 from doorstep_cloud.clips.tables import ClipRow, EnvelopeRow
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.tables import EventRow
+from doorstep_cloud.ingest.access import first_access_list
 from doorstep_cloud.ingest.connection import BrokerAddress
 from doorstep_cloud.ingest.counters import Count
 from doorstep_cloud.ingest.service import Ingest
@@ -243,11 +244,12 @@ def test_a_stored_object_is_not_brought_twice(
 
 
 @pytest.fixture
-def victim(databases: Databases, broker: Mosquitto) -> Iterator[ScriptedDoorbell]:
+def victim(databases: Databases, broker: Mosquitto, ingest: Ingest) -> Iterator[ScriptedDoorbell]:
     """Return the neighbour's doorbell: another household's."""
     theirs = House(databases, NEIGHBOUR, HouseholdId("n" * 26))
     theirs.enrol(BACK)
     theirs.list(BACK)
+    ingest.household_changed(theirs.id)
     with ScriptedDoorbell(BACK, broker, RECEIPT_KEY.public) as bell:
         yield bell
 
@@ -344,6 +346,33 @@ def test_a_doorbell_writes_under_no_other_name(
     assert devices == [front.id]
 
 
+def test_a_revoked_doorbell_is_gone_from_the_broker(
+    front: ScriptedDoorbell, house: House, ingest: Ingest
+) -> None:
+    front.ring(make_event(NOW_MS))
+    house.revoke(FRONT)
+    ingest.household_changed(house.id)
+    wait_until(lambda: not front.control.is_up.is_set(), within_s=5, what="the end of its line")
+    wait_until(lambda: not front.bulk.is_up.is_set(), within_s=5, what="the end of the other")
+    # It comes back, having its certificate, and is let do nothing.
+    wait_until(lambda: front.control.refusals > 0, what="the refusal of its subscriptions")
+    before = ingest.counters[Count.DROPPED_UNKNOWN_SENDER]
+    front.say(Leaf.RING, make_event(NOW_MS, 1).encode())
+    wait_until(lambda: front.control.refusals > 3, what="further refusals")
+    assert ingest.counters[Count.DROPPED_UNKNOWN_SENDER] == before
+    assert ingest.counters[Count.EVENT_STORED] == 1
+
+
+def test_a_broker_that_lost_its_list_is_told_all_of_it_again(
+    front: ScriptedDoorbell, broker: Mosquitto, ingest: Ingest
+) -> None:
+    front.ring(make_event(NOW_MS))
+    broker.process.kill()
+    broker.access.write_text(first_access_list())
+    front.ring(make_event(NOW_MS, 1))
+    assert ingest.counters[Count.EVENT_STORED] == 2
+
+
 def test_what_no_doorbell_may_write_is_dropped_even_if_the_broker_lets_it_through(
     ingest: Ingest,
 ) -> None:
@@ -374,7 +403,7 @@ def test_a_new_statement_reaches_a_doorbell_that_is_listening(
     front: ScriptedDoorbell, house: House, ingest: Ingest
 ) -> None:
     house.state()
-    ingest.statement_made(house.id)
+    ingest.household_changed(house.id)
     heard = front.other.get(timeout=20)
     assert heard.topic == str(DeviceTopic(front.id, Leaf.STATEMENTS))
     (signed,) = decode_body(Statements, heard.body).statements

@@ -18,7 +18,7 @@ from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households import entry_routes
 from doorstep_cloud.households import routes as household_routes
 from doorstep_cloud.households.keyring import MAX_CHANGE_BYTES
-from doorstep_cloud.households.principal import Clock, StatementListener, now_ms
+from doorstep_cloud.households.principal import Clock, HouseholdListener, now_ms
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.web import health, page
@@ -50,7 +50,7 @@ class Parts:
         objects: Where payloads are.
         download_limit: Payloads streamed at a time.
         probes: Parts that must be well, by name.
-        statement_listener: Told after a commit whose chain has grown.
+        household_listener: Told after a commit that brought a statement or a doorbell.
         clock: Returns Unix milliseconds.
     """
 
@@ -61,7 +61,7 @@ class Parts:
     objects: ObjectStore
     download_limit: int
     probes: Mapping[str, Probe] = field(default_factory=dict)
-    statement_listener: StatementListener = lambda _household: None
+    household_listener: HouseholdListener = lambda _household: None
     clock: Clock = now_ms
 
 
@@ -83,7 +83,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.hub = parts.hub
     app.state.objects = parts.objects
     app.state.download_places = DownloadPlaces(parts.download_limit)
-    app.state.statement_listener = parts.statement_listener
+    app.state.household_listener = parts.household_listener
     app.state.clock = parts.clock
     app.state.attempts = Attempts()
     app.state.probes = Probes({"database": _database_probe(parts.databases), **parts.probes})

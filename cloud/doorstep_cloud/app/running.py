@@ -71,7 +71,7 @@ def run_all(settings: Settings) -> None:
                 objects=objects,
                 download_limit=settings.download_limit,
                 probes=_probes(_objects(settings, 1, answer_s=_PROBE_ANSWER_S), ingest),
-                statement_listener=ingest.statement_made,
+                household_listener=ingest.household_changed,
             )
         )
         admin_app = create_admin_app(databases, app.state.probes, settings.public_url, now_ms)

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from doorstep_cloud.app.credentials import create_missing
+from doorstep_cloud.app.credentials import create_missing, write_private
 from doorstep_cloud.app.schema import upgrade
 from doorstep_cloud.devices.authority import moment_of
+from doorstep_cloud.ingest.access import first_access_list
 from doorstep_cloud.store.databases import MAIN_FILE, Databases
 from doorstep_shared.errors import RefusedError
 
 ADMIN_SOCKET: Final = "admin.sock"
 SPOOL: Final = "spool"
+BROKER_ACCESS: Final = "broker/access.json"
 
 _LOCK: Final = "lock"
 
@@ -43,6 +45,9 @@ def migrate(folder: Path, broker_names: Sequence[str], now_ms: int) -> list[str]
         finally:
             databases.close()
         done += create_missing(folder, broker_names, moment_of(now_ms))
+        if not (folder / BROKER_ACCESS).exists():
+            write_private(folder / BROKER_ACCESS, first_access_list().encode())
+            done.append("made the access list that a broker begins with")
     return done
 
 

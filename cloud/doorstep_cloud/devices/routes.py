@@ -15,6 +15,7 @@ from doorstep_cloud.households.principal import (
     ActorDep,
     DatabasesDep,
     KnownActorDep,
+    ListenerDep,
     NowDep,
     authorize,
     count_attempt,
@@ -222,6 +223,7 @@ def create_enrolment(
     databases: DatabasesDep,
     now: NowDep,
     service_of: Annotated[Enroller, Depends(enroller)],
+    listener: ListenerDep,
     asked: EnrolmentWish,
 ) -> EnrolmentAnswer:
     """Enrol the doorbell that answers a claim: once; the same doorbell gets the same answer.
@@ -230,8 +232,12 @@ def create_enrolment(
     owner's client finds out by the MAC; until then nothing is recorded.
     """
     with databases.write() as unit:
-        certificate = service.enrol(unit, service_of.authority, asked.to_model(), now)
+        enrolment = asked.to_model()
+        certificate = service.enrol(unit, service_of.authority, enrolment, now)
+        household = service.household_of_claim(unit, enrolment.claim)
         unit.commit()
+    if household is not None:
+        listener(household)
     return EnrolmentAnswer(
         certificate=certificate,
         ca_certificate=service_of.ca_certificate,

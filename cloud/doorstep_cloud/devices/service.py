@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from sqlalchemy import func, select
@@ -69,6 +70,19 @@ class IngestDevice:
     household: HouseholdId
     keys: DeviceKeys
     listing: Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Admissible:
+    """Enrolled doorbells, by whether they may speak.
+
+    Attributes:
+        admitted: Listed, or not yet: it may ring before its owner has checked it.
+        revoked: Shut out by their household.
+    """
+
+    admitted: tuple[DeviceId, ...]
+    revoked: tuple[DeviceId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,21 @@ def list_devices(unit: Unit, household: HouseholdId, now_ms: int) -> Sequence[De
         _facts(device, presence, listing_of(statement, _keys(device)), now_ms)
         for device, presence in rows
     ]
+
+
+def list_admissible(unit: Unit, household: HouseholdId | None = None) -> Admissible:
+    """Return which enrolled doorbells may speak, of one household or of all."""
+    rows = select(DeviceRow).order_by(DeviceRow.household, DeviceRow.id)
+    if household is not None:
+        rows = rows.where(DeviceRow.household == household)
+    admitted: list[DeviceId] = []
+    revoked: list[DeviceId] = []
+    for owner, devices in groupby(unit.main.scalars(rows), key=lambda row: row.household):
+        statement = read_head(unit, HouseholdId(owner)).statement
+        for row in devices:
+            is_revoked = listing_of(statement, _keys(row)) is Listing.REVOKED
+            (revoked if is_revoked else admitted).append(DeviceId(row.id))
+    return Admissible(tuple(admitted), tuple(revoked))
 
 
 def device_for_ingest(unit: Unit, device: DeviceId) -> IngestDevice | None:

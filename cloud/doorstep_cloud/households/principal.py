@@ -41,8 +41,8 @@ from doorstep_shared.statements import Role
 Clock = Callable[[], int]
 """Returns Unix milliseconds."""
 
-StatementListener = Callable[[HouseholdId], None]
-"""Is told, after the commit, whose chain has grown; it must not block."""
+HouseholdListener = Callable[[HouseholdId], None]
+"""Is told, after the commit, who has a new statement or doorbell; it must not block."""
 
 
 def _container(value: object) -> Signed:
@@ -98,9 +98,9 @@ def public_url(request: Request) -> str:
     return str(request.app.state.public_url)
 
 
-def statement_listener(request: Request) -> StatementListener:
-    """Return whom to tell that a household's chain has grown."""
-    listener: StatementListener = request.app.state.statement_listener
+def household_listener(request: Request) -> HouseholdListener:
+    """Return whom to tell that a household has a new statement or doorbell."""
+    listener: HouseholdListener = request.app.state.household_listener
     return listener
 
 
@@ -118,6 +118,7 @@ def count_attempt(request: Request) -> None:
 DatabasesDep = Annotated[Databases, Depends(databases)]
 NowDep = Annotated[int, Depends(current_time)]
 PublicUrlDep = Annotated[str, Depends(public_url)]
+ListenerDep = Annotated[HouseholdListener, Depends(household_listener)]
 
 
 def current_code(

@@ -12,14 +12,13 @@ from doorstep_cloud.households.principal import (
     ActorDep,
     DatabasesDep,
     KnownActorDep,
+    ListenerDep,
     NowDep,
     SignedField,
-    StatementListener,
     authorize,
     count_attempt,
     household_of,
     speaker,
-    statement_listener,
 )
 from doorstep_cloud.store.moments import Moment
 from doorstep_shared.encoding import Base64Bytes, Base64Bytes32
@@ -34,7 +33,6 @@ _MAX_HOLDERS: Final = MAX_MEMBERS + 1
 
 _Holder = Annotated[str, Field(pattern=f"^([a-z2-7]{{26}}|{keyring.RECOVERY})$")]
 _Files = Annotated[dict[_Holder, Base64Bytes], Field(min_length=1, max_length=_MAX_HOLDERS)]
-ListenerDep = Annotated[StatementListener, Depends(statement_listener)]
 
 
 class _Asked(BaseModel):

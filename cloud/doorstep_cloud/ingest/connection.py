@@ -61,7 +61,10 @@ class BrokerAddress:
 
 
 class Connection:
-    """Subscribes to ``filters`` and hands what comes to ``handler``."""
+    """Subscribes to ``filters`` and hands what comes to ``handler``.
+
+    Each time it stands it calls ``on_ready``, on its own thread.
+    """
 
     def __init__(
         self,
@@ -70,11 +73,14 @@ class Connection:
         filters: Sequence[str],
         handler: Handler,
         counters: IngestCounters,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._address = address
         self._filters = filters
         self._handler = handler
+        self._on_ready = on_ready
         self._counters = counters
         self._ready = threading.Event()
         self._client = self._make_client()
@@ -154,6 +160,7 @@ class Connection:
             return
         self._ready.set()
         log.info("ingest_connected", connection=self._name)
+        self._on_ready()
 
     def _on_disconnect(
         self, _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None

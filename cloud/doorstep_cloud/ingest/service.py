@@ -1,4 +1,8 @@
-"""Ingest, put together: two connections, a thread for control, workers for storing."""
+"""Ingest, put together: its connections, a thread for control, workers for storing.
+
+Control and bulk are apart so that a ring never waits behind a clip. The third,
+access, tells the broker who there is.
+"""
 
 import threading
 from collections.abc import Callable
@@ -9,6 +13,8 @@ from typing import Final
 import structlog
 
 from doorstep_cloud.events.hub import Hub
+from doorstep_cloud.ingest.access import RESPONSES
+from doorstep_cloud.ingest.admission import AdmissionDesk
 from doorstep_cloud.ingest.connection import BrokerAddress, Connection
 from doorstep_cloud.ingest.control import ControlDesk, longest_body
 from doorstep_cloud.ingest.counters import Count, IngestCounters
@@ -67,6 +73,15 @@ class Ingest:
             "control", broker, INGEST_CONTROL_FILTERS, self._take_control, counters
         )
         self._bulk = Connection("bulk", broker, INGEST_BULK_FILTERS, self._take_bulk, counters)
+        self._admission = AdmissionDesk(databases, self._tell_broker)
+        self._access = Connection(
+            "access",
+            broker,
+            (RESPONSES,),
+            self._admission.take,
+            counters,
+            on_ready=self._admission.begin,
+        )
         self._desk = ControlDesk(
             databases, self._inbox, self._control.publish, hub, counters, now_ms=now_ms
         )
@@ -82,8 +97,9 @@ class Ingest:
 
     @property
     def is_connected(self) -> bool:
-        """Return whether doorbells are heard just now."""
-        return self._control.is_connected and self._bulk.is_connected
+        """Return whether doorbells are heard just now, every one that may speak."""
+        are_up = all(connection.is_connected for connection in self._connections)
+        return are_up and self._admission.is_settled
 
     def start(self) -> None:
         """Take up the spool and connect; returns before the broker answers.
@@ -94,14 +110,14 @@ class Ingest:
         self._transfers.resume()
         for thread in self._threads:
             thread.start()
-        self._control.start()
-        self._bulk.start()
+        for connection in self._connections:
+            connection.start()
 
     def stop(self) -> None:
         """Disconnect and end, with what is being stored; what was not acknowledged comes again."""
         self._stopping.set()
-        self._control.stop()
-        self._bulk.stop()
+        for connection in self._connections:
+            connection.stop()
         self._inbox.close()
         self._transfers.stop()
         self._errands.shutdown(cancel_futures=True)
@@ -111,22 +127,30 @@ class Ingest:
         counts = {count.value: times for count, times in self.counters.snapshot().items()}
         log.info("ingest_stopped", **counts)
 
-    def statement_made(self, household: HouseholdId) -> None:
-        """Bring a household's new statement to its doorbells; returns at once.
+    def household_changed(self, household: HouseholdId) -> None:
+        """Bring a new statement to doorbells, and a new doorbell to the broker; returns at once.
 
-        Called after the commit, from any thread. A doorbell that does not hear it
-        is told when it says hello.
+        Called after the commit, from any thread. What is not heard now is told when
+        the doorbell says hello, and when we connect to the broker again.
         """
-        self._errands.submit(self._send_head, household)
+        self._errands.submit(self._bring, household)
 
-    def _send_head(self, household: HouseholdId) -> None:
+    @property
+    def _connections(self) -> tuple[Connection, ...]:
+        return self._access, self._control, self._bulk
+
+    def _tell_broker(self, topic: str, body: bytes) -> None:
+        self._access.publish(topic, body)
+
+    def _bring(self, household: HouseholdId) -> None:
         try:
+            self._admission.admit(household)
             self._desk.send_head(household)
         except TryLaterError as error:
-            log.warning("statement_not_sent", fact=error.fact)
+            log.warning("change_not_brought", fact=error.fact)
         except Exception:  # The boundary of this task: nobody waits for its end.
             self.counters.add(Count.CRASHED)
-            log.exception("statement_errand_crashed")
+            log.exception("household_errand_crashed")
 
     def _take_control(self, topic_text: str, payload: bytes) -> None:
         try:

@@ -100,6 +100,7 @@ class PahoBroker:
         self._will = will
         self._count = 0
         self._told_count = 0
+        self._refusals = 0
         self._started = False
         self._handover: Handover[Happening] = Handover(loop, MAX_WAITING)
         self._client = self._make_client(client_id)
@@ -148,7 +149,7 @@ class PahoBroker:
     def _make_client(self, client_id: str) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
         client.tls_set_context(_tls_context(self._address))
-        client.reconnect_delay_set(FIRST_RETRY_S, LONGEST_RETRY_S)
+        self._set_patience(client)
         client.max_inflight_messages_set(32)
         client.on_pre_connect = self._before_connecting
         client.on_connect = self._on_connect
@@ -158,6 +159,11 @@ class PahoBroker:
         client.on_message = self._on_message
         client.on_socket_open = _send_at_once
         return client
+
+    def _set_patience(self, client: mqtt.Client) -> None:
+        """Wait twice as long after each refusal; paho by itself forgets at every connection."""
+        first_s = min(FIRST_RETRY_S * 2 ** min(self._refusals, 5), LONGEST_RETRY_S)
+        client.reconnect_delay_set(first_s, LONGEST_RETRY_S)
 
     def _before_connecting(self, client: mqtt.Client, _userdata: object) -> None:
         """Give the connection to come its own will: an older one is then told apart."""
@@ -183,7 +189,22 @@ class PahoBroker:
             return
         client.subscribe([(text, SubscribeOptions(qos=1)) for text in self._filters])
 
-    def _on_subscribe(self, *_: object) -> None:
+    def _on_subscribe(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: object,
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            # So it is in the first moment after enrolment; and for good once it is revoked.
+            self._refusals += 1
+            self._set_patience(client)
+            self._drop_connection(client, "the broker does not know this doorbell yet, or no more")
+            return
+        self._refusals = 0
+        self._set_patience(client)
         # Said twice, it would have everything sent twice.
         if self._told_count != self._count:
             self._told_count = self._count
@@ -210,11 +231,11 @@ class PahoBroker:
         except UnicodeDecodeError:
             return  # it is none of ours, and paho's thread would die of it
         if not self._handover.offer(Message(topic, bytes(message.payload))):
-            self._drop_connection(client)
+            self._drop_connection(client, "the broker sent more than could be read")
 
-    def _drop_connection(self, client: mqtt.Client) -> None:
+    def _drop_connection(self, client: mqtt.Client, why: str) -> None:
         """Lose this connection and all it brought; paho makes the next one in a second."""
-        self._handover.start_afresh(Disconnected("the broker sent more than could be read"))
+        self._handover.start_afresh(Disconnected(why))
         if isinstance(sock := client.socket(), socket.socket):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -45,6 +45,8 @@ CA: Final = Authority.create(NOW - timedelta(days=4000))
 OTHER_CA: Final = Authority.create(NOW)
 DEVICE: Final = draw_device_id(secrets.token_bytes)
 CONNACK: Final = bytes([0x20, 3, 0, 0, 0])
+GRANTED_QOS_1: Final = 1
+NOT_AUTHORISED: Final = 0x87
 
 Key = ec.EllipticCurvePublicKey
 Issue = Callable[[Key], x509.Certificate]
@@ -72,8 +74,8 @@ class Line:
         rest = len(topic).to_bytes(2, "big") + topic + b"\0" + body
         self.say(b"\x30" + length(len(rest)) + rest)
 
-    def suback(self, packet_id: bytes) -> None:
-        self.say(bytes([0x90, 4, *packet_id, 0, 1]))
+    def suback(self, packet_id: bytes, reason: int) -> None:
+        self.say(bytes([0x90, 4, *packet_id, 0, reason]))
 
     def hang_up(self) -> None:
         with suppress(OSError):
@@ -86,6 +88,7 @@ class FakeBroker:
     """Says yes to everything; `on_subscribed` and `on_published` make it what a test needs.
 
     Attributes:
+        refusals: So many connections are first refused their subscriptions.
         lines: Connections that came as far as a CONNECT.
     """
 
@@ -95,6 +98,7 @@ class FakeBroker:
     on_subscribed: Callable[[Line], None] = lambda _: None
     on_published: Callable[[Line], None] = lambda _: None
     subacks: int = 1
+    refusals: int = 0
     listener: socket.socket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,7 +141,8 @@ class FakeBroker:
                 line.say(CONNACK)
             case PacketTypes.SUBSCRIBE:
                 for _ in range(self.subacks):
-                    line.suback(rest[:2])
+                    is_refused = line.number <= self.refusals
+                    line.suback(rest[:2], NOT_AUTHORISED if is_refused else GRANTED_QOS_1)
                 self.on_subscribed(line)
             case PacketTypes.PUBLISH:
                 line.published.append(rest)
@@ -279,6 +284,16 @@ async def test_it_says_how_much_it_takes_and_begins_clean_only_once(
     # The will of each connection is its own.
     assert first.endswith(b"\x00\x06status\x00\x011")
     assert second.endswith(b"\x00\x06status\x00\x012")
+
+
+async def test_a_doorbell_that_the_broker_does_not_know_yet_comes_again_and_again(
+    files: Files, far: FakeBroker
+) -> None:
+    far.refusals = 3
+    async with connection(files, far.port) as broker:
+        told = await next_of(broker, lambda h: not isinstance(h, Message))
+        assert told == Disconnected("the broker does not know this doorbell yet, or no more")
+        assert await next_of(broker, is_connected) == Connected(4)
 
 
 async def test_a_broker_that_sends_more_than_can_be_read_costs_one_connection(

@@ -6,10 +6,12 @@ from typing import Final
 import pytest
 from pydantic import BaseModel
 
+from doorstep_cloud.ingest import access
 from doorstep_device.clip_folder import ClipRecord, ClipState
 from doorstep_device.identity import Enrolment
 from doorstep_shared import claim, manifest, seal, signing, statements, tail, topics, wire
 from doorstep_shared.receipts import Receipt
+from tests.people import doorbell
 from tests.unit.docs.pages import DOCS, blocks, inline_code, rows, section
 
 FORMATS: Final = (DOCS / "formats.md").read_text()
@@ -26,6 +28,9 @@ BODIES: Final[dict[topics.Leaf, type[BaseModel]]] = {
 }
 
 
+WORDS = {"subscribeLiteral": "hears", "publishClientSend": "says"}
+
+
 def test_the_topics_are_those_of_the_code_with_their_fields() -> None:
     table = {row[0].strip("`"): row for row in rows(section(FORMATS, "On the wire"))}
     assert set(table) == {leaf.levels for leaf in topics.Leaf}
@@ -35,8 +40,18 @@ def test_the_topics_are_those_of_the_code_with_their_fields() -> None:
             assert inline_code(table[leaf.levels][2]) == list(BODIES[leaf].model_fields)
 
 
-def test_the_access_list_is_the_one_that_brokers_are_given() -> None:
-    assert "\n".join(topics.acl_lines("ingest")) + "\n" in blocks(FORMATS)
+def test_the_rights_are_those_that_brokers_are_given() -> None:
+    device = doorbell("front").device.id
+    rights = [("ingest", right) for right in access.ingest_rights()]
+    rights += [("doorbell", right) for right in access.device_rights(device)]
+    lines = [
+        f"{who:9}{WORDS[right['acltype']]:6}{right['topic']}".replace(
+            topics.common_name(device), "{shard}/{device}"
+        )
+        for who, right in rights
+        if right["acltype"] in WORDS and not str(right["topic"]).startswith("$")
+    ]
+    assert "\n".join(lines) + "\n" in blocks(FORMATS)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ RUNNING: Final = (DOCS / "running.md").read_text()
 
 # Where a broker listens and what it logs is its owner's business; the rest protects doorbells.
 OWN: Final = {"user", "log_dest", "log_type", "connection_messages", "listener"}
-FILES: Final = {"acl_file", "cafile", "certfile", "keyfile"}
+FILES: Final = {"plugin", "plugin_opt_config_file", "cafile", "certfile", "keyfile"}
 
 
 def told(title: str) -> dict[str, str]:
@@ -51,8 +51,8 @@ def directives(text: str) -> dict[str, str]:
 def test_the_broker_of_the_page_is_as_strict_as_the_one_of_make_up() -> None:
     folder = Path("broker")
     files = BrokerFiles(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    used = directives(_configuration(folder, 8883, files))
-    shown = next(block for block in blocks(RUNNING) if "acl_file" in block and "listener" in block)
+    used = directives(_configuration(folder, 8883, files, Path("plugin.so")))
+    shown = next(block for block in blocks(RUNNING) if "plugin" in block and "listener" in block)
     assert directives(shown).keys() == used.keys()
     for name in used.keys() - FILES:
         assert directives(shown)[name] == used[name]

@@ -10,16 +10,17 @@ from doorstep_shared.manifest import ObjectName
 from doorstep_shared.topics import (
     INGEST_BULK_FILTERS,
     INGEST_CONTROL_FILTERS,
+    INGEST_DOWN_FILTERS,
     Command,
     DeviceTopic,
     Leaf,
     SegmentTopic,
     Topic,
     TransferTopic,
-    acl_lines,
     common_name,
     down_filters,
     parse_topic,
+    up_filters,
 )
 from tests.people import FRONT_DOOR, random_from
 
@@ -48,7 +49,9 @@ def test_a_topic_comes_back_from_its_text(topic: Topic) -> None:
 def test_topics_and_rights_of_version_1_stay() -> None:
     written = [str(DeviceTopic(DEVICE, leaf)) for leaf in Leaf]
     written += [str(TransferTopic(DEVICE, CLIP, ObjectName.FILE, c)) for c in Command]
-    written += [str(SegmentTopic(DEVICE, CLIP, ObjectName.THUMB, 131072)), *acl_lines("ingest")]
+    written += [str(SegmentTopic(DEVICE, CLIP, ObjectName.THUMB, 131072))]
+    written += [*up_filters(DEVICE), *down_filters(DEVICE)]
+    written += [*INGEST_CONTROL_FILTERS, *INGEST_BULK_FILTERS, *INGEST_DOWN_FILTERS]
     assert "\n".join(written) + "\n" == GOLDEN.read_text()
 
 
