@@ -2,21 +2,26 @@
 
 import hashlib
 import random
+import socket
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from doorstep_cloud.clips.service import find_object, object_key, read_clip
 from doorstep_cloud.clips.tables import ClipRow, EnvelopeRow
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.tables import EventRow
-from doorstep_cloud.ingest.access import first_access_list
-from doorstep_cloud.ingest.connection import BrokerAddress
-from doorstep_cloud.ingest.counters import Count
+from doorstep_cloud.ingest.access import RESPONSES, first_access_list
+from doorstep_cloud.ingest.connection import BrokerAddress, Connection
+from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.service import Ingest
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectMissingError
@@ -24,12 +29,12 @@ from doorstep_shared.age_keys import Recipient
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey
-from doorstep_shared.topics import DeviceTopic, Leaf, device_root
+from doorstep_shared.topics import DeviceTopic, Leaf, SegmentTopic, device_root
 from doorstep_shared.transfer import CHUNK_BYTES, GaveUp, SendSegment
 from doorstep_shared.transfer.messages import MAX_WINDOW
 from doorstep_shared.wire import Statements, decode_body
 from tests.cloud_world import House
-from tests.people import NOW_MS, doorbell, person, random_from
+from tests.people import NOW_MS, Doorbell, doorbell, person, random_from
 from tests.scripted_doorbell import Clip, ScriptedDoorbell, make_clip, make_event, resigned
 from tests.services import Mosquitto, SeaweedFs, mosquitto, wait_until
 
@@ -408,3 +413,93 @@ def test_a_new_statement_reaches_a_doorbell_that_is_listening(
     assert heard.topic == str(DeviceTopic(front.id, Leaf.STATEMENTS))
     (signed,) = decode_body(Statements, heard.body).statements
     assert signed == house.head.signed
+
+
+class RawLine:
+    """A doorbell's connection in bytes of MQTT v5 (OASIS, section 3): no library corrects them."""
+
+    def __init__(self, bell: Doorbell, broker: Mosquitto) -> None:
+        files = broker.certificates.device(bell.device.id)
+        context = ssl.create_default_context(cafile=str(files.ca))
+        context.load_cert_chain(files.certificate, files.key)
+        line = socket.create_connection(("127.0.0.1", broker.port), timeout=20)
+        self._line = context.wrap_socket(line, server_hostname="127.0.0.1")
+        # Clean start, 60 s of keep-alive, no properties, and no name of its own.
+        body = text("MQTT") + bytes([5, 0x02]) + struct.pack("!HB", 60, 0) + text("")
+        self._ask(0x10, body, answer=0x20)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+
+    def publish(self, topic: str, properties: bytes) -> None:
+        """Publish ``{}`` with QoS 1, and wait until the broker has taken it."""
+        body = text(topic) + struct.pack("!H", 1) + number(len(properties)) + properties
+        self._ask(0x32, body + b"{}", answer=0x40)
+
+    def _ask(self, kind: int, body: bytes, *, answer: int) -> None:
+        self._line.sendall(bytes([kind]) + number(len(body)) + body)
+        found, length = self._line.recv(1), self._line.recv(1)
+        assert found == bytes([answer])
+        assert self._line.recv(length[0])
+
+
+def text(value: str) -> bytes:
+    """Return a string as MQTT spells it."""
+    return struct.pack("!H", len(value.encode())) + value.encode()
+
+
+def number(value: int) -> bytes:
+    """Return a variable byte integer (MQTT v5 section 1.5.5)."""
+    digits = [value % 128]
+    while value := value // 128:
+        digits[-1] |= 0x80
+        digits.append(value % 128)
+    return bytes(digits)
+
+
+USER_PROPERTY = b"\x26"
+# A byte order mark may stand in any string (MQTT v5 section 1.5.4), and no reader may drop it.
+BYTE_ORDER_MARK = USER_PROPERTY + text("\ufeffx") + text("y")
+THIRTY_THOUSAND = (USER_PROPERTY + text("") + text("")) * 30_000
+
+
+@pytest.mark.parametrize("properties", [BYTE_ORDER_MARK, THIRTY_THOUSAND], ids=["mark", "many"])
+def test_properties_that_a_doorbell_adds_hold_up_nobody(
+    victim: ScriptedDoorbell,
+    house: House,
+    broker: Mosquitto,
+    ingest: Ingest,
+    properties: bytes,
+) -> None:
+    clip = make_clip(FRONT, house.id, recipient_of(house), seed=11, sizes={FILE: 1000})
+    segment = str(SegmentTopic(FRONT.device.id, clip.id, FILE, 0))
+    with capture_logs() as told, RawLine(FRONT, broker) as hostile:
+        for _ in range(20):
+            hostile.publish(str(DeviceTopic(FRONT.device.id, Leaf.HEALTH)), properties)
+            hostile.publish(segment, properties)
+        began = time.monotonic()
+        victim.ring(make_event(NOW_MS, 400))
+        took_s = time.monotonic() - began
+        # All of them came: none was lost with a connection, and none killed one.
+        wait_until(lambda: ingest.counters[Count.DROPPED_MALFORMED] == 20, what="what was sent")
+    assert took_s < 2.0, "it had to be sent again"
+    assert "ingest_disconnected" not in [fact["event"] for fact in told]
+    assert ingest.is_connected
+
+
+def test_a_refused_subscription_is_not_taken_for_a_connection(broker: Mosquitto) -> None:
+    own = broker.certificates.ingest()
+    address = BrokerAddress("127.0.0.1", broker.port, own.ca, own.certificate, own.key)
+    allowed_and_not = (RESPONSES, "doorstep/v1/#")
+    refused = Connection("refused", address, allowed_and_not, lambda *_: None, IngestCounters())
+    with capture_logs() as told:
+        refused.start()
+        try:
+            wait_until(lambda: bool(told), what="the broker's word")
+        finally:
+            refused.stop()
+    assert [fact["event"] for fact in told][:1] == ["broker_refused_subscription"]
+    assert not refused.is_connected

@@ -3,6 +3,10 @@
 Messages are handed over on the connection's own thread. Nothing outlives a
 connection at the broker, and nothing needs to: doorbells repeat whatever was
 not acknowledged.
+
+It speaks MQTT 3.1.1, whose messages carry no properties: those that a doorbell
+may add in version 5 end at the broker. Reading them here cost everybody the
+connection, or a second of it for each packet (ADR 0028).
 """
 
 import socket
@@ -16,23 +20,20 @@ from typing import Final
 import structlog
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 
 log = structlog.get_logger(__name__)
 
 KEEPALIVE_S: Final = 20
-RECEIVE_MAXIMUM: Final = 256
-"""Messages the broker sends before it waits for a PUBACK; it bounds what a stall piles up here."""
+MAX_UNDERWAY: Final = 256
+"""Answers sent that the broker has not confirmed. The other way its own limit holds."""
 
 MAX_UNSENT: Final = 4096
 """Answers that wait while the broker is slow; further ones are dropped and asked for again."""
 
-MAX_PACKET_BYTES: Final = 192 * 1024
 RECONNECT_MIN_S: Final = 1
 RECONNECT_MAX_S: Final = 5
 
@@ -92,17 +93,7 @@ class Connection:
 
     def start(self) -> None:
         """Connect in the background, again and again until `stop`."""
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # of paho
-        properties.SessionExpiryInterval = 0
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_PACKET_BYTES
-        self._client.connect_async(
-            self._address.host,
-            self._address.port,
-            keepalive=KEEPALIVE_S,
-            clean_start=True,
-            properties=properties,
-        )
+        self._client.connect_async(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
         self._client.loop_start()
 
     def stop(self) -> None:
@@ -123,14 +114,15 @@ class Connection:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id="",  # The broker draws one: nobody can guess it and throw us off.
-            protocol=MQTTProtocolVersion.MQTTv5,
+            clean_session=True,
+            protocol=MQTTProtocolVersion.MQTTv311,
         )
         context = ssl.create_default_context(cafile=str(self._address.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._address.certificate, self._address.key)
         client.tls_set_context(context)
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
-        client.max_inflight_messages_set(RECEIVE_MAXIMUM)
+        client.max_inflight_messages_set(MAX_UNDERWAY)
         client.max_queued_messages_set(MAX_UNSENT)
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
@@ -146,7 +138,7 @@ class Connection:
         if code.is_failure:
             log.warning("broker_refused_ingest", connection=self._name, code=str(code))
             return
-        client.subscribe([(name, SubscribeOptions(qos=1)) for name in self._filters])
+        client.subscribe([(name, 1) for name in self._filters])
 
     def _on_connect_fail(self, _: Client, __: object) -> None:
         # Its TLS may be at fault too: paho says no more. It tries again by itself.
