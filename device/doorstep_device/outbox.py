@@ -70,6 +70,7 @@ _RESERVE_BYTES: Final = 8 * 1024 * 1024
 _LEAST_CLIP_BYTES: Final = 2 * 1024 * 1024
 # What a clip takes besides its payloads: clip.json, and every file's last page.
 _FOLDER_BYTES: Final = 16 * 1024
+_NOT_WHOLE: Final = "it could not be read whole"
 _SMALLEST_FIRST: Final = (ObjectName.THUMB, ObjectName.DETAILS, ObjectName.FILE)
 
 
@@ -255,10 +256,11 @@ class Outbox:
             cap_bytes: How much clips may take on the disk; the oldest give way.
         """
         asides = prepare_folder(disk)
-        chain = open_chain(disk)
-        outbox = cls(disk, keys, chain, EventLog.open(disk), random=random, cap_bytes=cap_bytes)
+        chain, events = open_chain(disk), EventLog.open(disk)
+        outbox = cls(disk, keys, chain, events, random=random, cap_bytes=cap_bytes)
         fact = "this outbox has a format that this version cannot read"
         outbox._problems.extend(Problem(aside, fact) for aside in asides)
+        outbox._problems.extend(Problem(path, _NOT_WHOLE) for path in events.damaged)
         outbox._load()
         return outbox
 
@@ -454,7 +456,7 @@ class Outbox:
         if name in OWN_NAMES or EVENT_LOG.fullmatch(name.removesuffix(".tmp")):
             return
         if name.endswith(UNREADABLE):
-            raise BadMessageError("it could not be read whole, and was set aside")
+            raise BadMessageError(f"{_NOT_WHOLE}, and was set aside")
         clip = parse_clip_id(name.removesuffix(GONE))
         if name.endswith(GONE):
             self._disk.remove_tree(path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from doorstep_device.event_log import EventLog
+from doorstep_device.event_log import MAX_KEPT_LOGS, EventLog
 from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
 from doorstep_shared.crc32c import crc32c
 from doorstep_shared.manifest import ClipKind
@@ -112,17 +112,117 @@ def test_a_torn_end_is_cut_off_and_writing_goes_on(disk: SimulatedDisk) -> None:
         assert torn.list_dir("outbox") == ["events-1.log"]
 
 
-def test_a_damaged_log_is_kept_and_its_beginning_used(disk: SimulatedDisk) -> None:
+def damaged_log(disk: SimulatedDisk, count: int = 30, name: str = "") -> bytes:
+    """Put so many more rings, and flip a bit in the first record; return the log's bytes."""
     log = EventLog.open(disk)
-    for number in range(200):
-        log.put(ClipKind.RING, event(f"event {number}", NOW_MS + number))
-    damaged = bytearray(disk.read("outbox/events-0.log"))
-    damaged[1000] ^= 1
-    disk.write_whole("outbox/events-0.log", bytes(damaged))
+    for number in range(count):
+        log.put(ClipKind.RING, event(f"{name}{number}", NOW_MS + number))
+    (path,) = (f"outbox/{each}" for each in disk.list_dir("outbox") if each.endswith(".log"))
+    damaged = bytearray(disk.read(path))
+    damaged[60] ^= 4
+    disk.write_whole(path, bytes(damaged))
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("count", [30, 200])
+def test_a_flipped_bit_costs_one_ring_and_the_log_is_kept_and_told(
+    disk: SimulatedDisk, count: int
+) -> None:
+    damaged = damaged_log(disk, count)
     log = EventLog.open(disk)
-    assert 0 < len(log.pending) < 200
+    assert names(log) == [event(f"{each}", NOW_MS + each).event for each in range(1, count)]
+    assert disk.list_dir("outbox") == ["events-0.log.unreadable", "events-1.log"]
+    assert disk.read("outbox/events-0.log.unreadable") == damaged
+    assert not log.damaged
+    assert names(EventLog.open(disk)) == names(log)
+
+
+def test_an_event_is_told_again_rather_than_forgotten_when_its_acknowledgement_is_damaged(
+    disk: SimulatedDisk,
+) -> None:
+    log = EventLog.open(disk)
+    log.put(ClipKind.RING, event("a"))
+    log.forget([event("a").event])
+    log.put(ClipKind.RING, event("b"))
+    damaged = disk.read("outbox/events-0.log").replace(b"acked", b"akced")
+    disk.write_whole("outbox/events-0.log", damaged)
+    assert names(EventLog.open(disk)) == [event("a").event, event("b").event]
+
+
+def test_setting_a_damaged_log_aside_survives_a_cut_at_any_step(disk: SimulatedDisk) -> None:
+    damaged = damaged_log(disk, 5)
+    steps = len(disk.steps)
+    waiting = names(EventLog.open(disk))
+    for cut in range(steps, len(disk.steps) + 1):
+        found = disk.after_cut(cut)
+        assert names(EventLog.open(found)) == waiting, cut
+        assert kept(found) == [damaged], cut
+
+
+def test_a_damaged_log_on_a_card_that_takes_no_writes_is_told_and_kept_later(
+    disk: SimulatedDisk,
+) -> None:
+    damaged = damaged_log(disk)
+    disk.make_read_only()
+    log = EventLog.open(disk)
+    assert list(log.damaged) == ["outbox/events-0.log"]
+    assert len(log.pending) == 29
+    disk.make_read_only(is_read_only=False)
+    log.put(ClipKind.RING, event("later"))
+    assert not log.damaged
     assert disk.read("outbox/events-0.log.unreadable") == damaged
     assert names(EventLog.open(disk)) == names(log)
+
+
+def test_a_dying_card_is_not_filled_with_what_it_damages(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = []
+    for round_ in range(MAX_KEPT_LOGS + 3):
+        logs.append(damaged_log(disk, 3, f"{round_}/"))
+        EventLog.open(disk)
+    assert kept(disk) == logs[-MAX_KEPT_LOGS:]
+    newest_two = len(logs[-1]) + len(logs[-2])
+    monkeypatch.setattr("doorstep_device.event_log.MAX_KEPT_BYTES", newest_two + 10_000)
+    logs.append(damaged_log(disk, 3, "again"))
+    EventLog.open(disk)
+    assert 1 < len(kept(disk)) < MAX_KEPT_LOGS
+    monkeypatch.setattr("doorstep_device.event_log.MAX_KEPT_BYTES", 10)
+    logs.append(damaged_log(disk, 3, "once more"))
+    EventLog.open(disk)
+    assert kept(disk) == logs[-1:]
+
+
+def kept(disk: SimulatedDisk) -> list[bytes]:
+    """Return the damaged logs that are still there, oldest first."""
+    found = [name for name in disk.list_dir("outbox") if name.endswith(".unreadable")]
+    found.sort(key=lambda name: int(name.split("-")[1].split(".")[0]))
+    return [disk.read(f"outbox/{name}") for name in found]
+
+
+def test_a_damaged_log_never_takes_the_place_of_another(disk: SimulatedDisk) -> None:
+    first = damaged_log(disk)
+    EventLog.open(disk)
+    disk.remove("outbox/events-1.log")
+    second = damaged_log(disk, 20)
+    EventLog.open(disk)
+    assert kept(disk) == [first, second]
+
+
+def test_a_log_that_found_no_room_to_begin_is_no_obstacle(
+    disk: SimulatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog.open(disk)
+
+    def find_no_room(*_: object) -> None:
+        raise DiskFullError("no room for a name")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "append_synced", find_no_room)
+        with pytest.raises(DiskFullError):
+            log.put(ClipKind.RING, event("a"))
+    log.put(ClipKind.RING, event("b"))
+    assert names(EventLog.open(disk)) == [event("b").event]
 
 
 def test_a_record_of_a_newer_agent_is_kept_aside(disk: SimulatedDisk) -> None:
@@ -130,7 +230,7 @@ def test_a_record_of_a_newer_agent_is_kept_aside(disk: SimulatedDisk) -> None:
     log.put(ClipKind.RING, event("a"))
     body = b'{"put": {"kind": "knock", "event": {}}}'
     newer = len(body).to_bytes(4, "big") + crc32c(body).to_bytes(4, "big") + body
-    disk.append_synced("outbox/events-0.log", newer * 200)
+    disk.append_synced("outbox/events-0.log", newer)
     assert names(EventLog.open(disk)) == [event("a").event]
     assert disk.exists("outbox/events-0.log.unreadable")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from doorstep_device.clip_ending import Ending
-from doorstep_device.outbox import ClipGoneError, Outbox, OutboxKeys, Start
+from doorstep_device.outbox import ClipGoneError, Outbox, OutboxKeys, Problem, Start
 from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId, draw_clip_id
@@ -571,6 +571,26 @@ def test_a_chain_that_cannot_be_read_goes_on_from_the_clips_that_are_here() -> N
     outbox = open_outbox(disk)
     assert [problem.path for problem in outbox.problems] == ["outbox/chain.json.unreadable"]
     assert record(outbox).seq == 3
+
+
+def test_a_damaged_log_of_events_is_told_at_every_start() -> None:
+    disk = SimulatedDisk()
+    outbox = open_outbox(disk)
+    for name in "abc":
+        outbox.put_event(ClipKind.RING, event(name))
+    damaged = bytearray(disk.read("outbox/events-0.log"))
+    damaged[40] ^= 1
+    disk.write_whole("outbox/events-0.log", bytes(damaged))
+    disk.make_read_only()
+    outbox = open_outbox(disk)
+    assert outbox.problems == (Problem("outbox/events-0.log", "it could not be read whole"),)
+    disk.make_read_only(is_read_only=False)
+    set_aside = Problem(
+        "outbox/events-0.log.unreadable", "it could not be read whole, and was set aside"
+    )
+    for each in (open_outbox(disk), open_outbox(disk)):
+        assert each.problems == (set_aside,)
+        assert len(each.pending_events()) == 2
 
 
 def test_a_receipt_key_pinned_later_is_used() -> None:
