@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -77,13 +77,12 @@ def enrol(disk: Disk, claim_text: str, ask: Ask, random: Random) -> Enrolment:
         return _same_household(read_enrolment(disk), claim)
     keys = keys_or_new(disk, random)
     answer = ask(claim.url, _fields(keys, claim))
-    ca = _check_ca(answer, claim)
-    _check_certificate(answer, ca, keys)
+    receipt_key = _check(answer, claim, keys)
     enrolment = Enrolment(
         url=claim.url,
         root=claim.root,
         setup_key=claim.setup_key,
-        receipt_key=_receipt_key(answer, ca),
+        receipt_key=receipt_key,
         broker_host=answer.broker_host,
         broker_port=answer.broker_port,
     )
@@ -115,6 +114,21 @@ def _fields(keys: DoorbellKeys, claim: Claim) -> dict[str, str]:
         "age_recipient": keys.public.age_recipient,
         "mac": to_base64url(claim.bind(keys.public)),
     }
+
+
+def _check(answer: Answer, claim: Claim, keys: DoorbellKeys) -> bytes:
+    """Return the service's receipt key once its three certificates fit claim and keys."""
+    try:
+        ca = _check_ca(answer, claim)
+        _check_certificate(answer, ca, keys)
+        return _receipt_key(answer, ca)
+    # Some of a certificate is only read when it is asked for.
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise BadMessageError(
+            "the service's answer holds a certificate that cannot be read",
+            safe="This doorbell was not enrolled.",
+            do=WRONG_SERVICE_DO,
+        ) from error
 
 
 def _check_ca(answer: Answer, claim: Claim) -> x509.Certificate:
@@ -156,10 +170,7 @@ def _check_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> Non
 
 
 def _load(pem: str) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificate(pem.encode())
-    except ValueError as error:
-        raise BadMessageError("the service's answer holds no certificate") from error
+    return x509.load_pem_x509_certificate(pem.encode())
 
 
 def _wrong_service(fact: str) -> WrongServiceError:

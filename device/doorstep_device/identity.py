@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from doorstep_device.ports.disk import Disk
@@ -40,7 +41,15 @@ class NotEnrolledError(RefusedError):
 
 
 class DamagedIdentityError(RefusedError):
-    """The doorbell's own keys cannot be read from the card."""
+    """The doorbell's own keys or certificates cannot be read from the card."""
+
+    def __init__(self, what: str) -> None:
+        """Say that of ``what``: keys, say, or certificates."""
+        super().__init__(
+            f"the {what} of this doorbell cannot be read from its card",
+            safe="Clips already on the card are kept, sealed.",
+            do="write the card again and add the doorbell with a new claim (doorstep device add)",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +124,10 @@ def read_keys(disk: Disk) -> DoorbellKeys:
         manifest = SigningKey(bytes.fromhex(disk.read(f"{FOLDER}/manifest.key").decode()))
         manifest_key = manifest.public.raw  # a seed of another length fails here
         age = AgeIdentity.parse(disk.read(f"{FOLDER}/age.key").decode())
-    except (ValueError, KeyError, TypeError, DoorstepError) as error:
-        raise _damaged() from error
+    except (ValueError, KeyError, TypeError, UnsupportedAlgorithm, DoorstepError) as error:
+        raise DamagedIdentityError("keys") from error
     if not isinstance(tls, ec.EllipticCurvePrivateKey):
-        raise _damaged()
+        raise DamagedIdentityError("keys")
     public = DeviceKeys(
         device=device,
         tls_key=tls.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
@@ -140,7 +149,7 @@ def read_enrolment(disk: Disk) -> Enrolment:
     try:
         return Enrolment.model_validate_json(disk.read(ENROLMENT_PATH))
     except ValidationError as error:
-        raise _damaged() from error
+        raise DamagedIdentityError("enrolment") from error
 
 
 def read_certificate_start(disk: Disk) -> datetime:
@@ -151,8 +160,8 @@ def read_certificate_start(disk: Disk) -> datetime:
     """
     try:
         return load_pem_x509_certificate(disk.read(CERTIFICATE_PATH)).not_valid_before_utc
-    except (ValueError, RefusedError) as error:
-        raise _damaged() from error
+    except (ValueError, InvalidVersion, RefusedError) as error:
+        raise DamagedIdentityError("certificate") from error
 
 
 def _not_enrolled() -> NotEnrolledError:
@@ -160,12 +169,4 @@ def _not_enrolled() -> NotEnrolledError:
         "this doorbell belongs to nobody yet",
         safe="It records nothing.",
         do="doorstep device add        (on your computer), then: doorstep-device enrol CLAIM",
-    )
-
-
-def _damaged() -> DamagedIdentityError:
-    return DamagedIdentityError(
-        "the keys of this doorbell cannot be read from its card",
-        safe="Clips already on the card are kept, sealed.",
-        do="write the card again and add the doorbell with a new claim (doorstep device add)",
     )

@@ -28,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from doorstep_device.adapters.handover import Handover
+from doorstep_device.identity import DamagedIdentityError
 from doorstep_device.ports.broker import (
     BrokerUnreachableError,
     Connected,
@@ -84,6 +85,9 @@ class PahoBroker:
         will: Returns the last will for the connection of that count; None for
             no will.
         loop: Where `happenings` is read.
+
+    Raises:
+        DamagedIdentityError: The files of the address cannot be used.
     """
 
     def __init__(
@@ -284,8 +288,11 @@ def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
     context = _FlooredContext(ssl.PROTOCOL_TLS_CLIENT)
     context.floor = address.floor
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(address.ca)
-    context.load_cert_chain(address.certificate, address.key)
+    try:
+        context.load_verify_locations(address.ca)
+        context.load_cert_chain(address.certificate, address.key)
+    except OSError as error:  # SSLError is one
+        raise DamagedIdentityError("certificates") from error
     context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     return context
 

@@ -13,11 +13,18 @@ from doorstep_device.adapters.clock import SystemClock
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.agent import Agent
 from doorstep_device.bootstrap import BUILT_AT, DeviceSettings, build_agent
-from doorstep_device.identity import CERTIFICATE_PATH, DamagedIdentityError, read_keys
+from doorstep_device.identity import (
+    CA_PATH,
+    CERTIFICATE_PATH,
+    TLS_KEY_PATH,
+    DamagedIdentityError,
+    read_keys,
+)
 from doorstep_device.rules.zones import Zone
 from tests.cards import enrolled_card
 from tests.simulated_doorbell import ScriptedPanel
 
+PEM_OF_NOTHING = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 CHECKOUT = Path(__file__).parents[3]
 
 
@@ -61,6 +68,29 @@ def test_a_damaged_certificate_is_told_as_damage(card: Path, damage: bytes | Non
     with pytest.raises(DamagedIdentityError) as told:
         built(DeviceSettings(state_dir=card))
     assert told.value.do
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", PEM_OF_NOTHING, None])
+@pytest.mark.parametrize("path", [CA_PATH, CERTIFICATE_PATH, TLS_KEY_PATH])
+def test_a_doorbell_whose_files_for_the_broker_are_damaged_says_what_to_do(
+    card: Path, path: str, damage: bytes | None
+) -> None:
+    if damage is None:
+        (card / path).unlink()
+    else:
+        (card / path).write_bytes(damage)
+    with pytest.raises(DamagedIdentityError) as told:
+        built(DeviceSettings(state_dir=card))
+    assert "of this doorbell cannot be read from its card" in told.value.fact
+    assert told.value.safe == "Clips already on the card are kept, sealed."
+    assert "doorstep device add" in told.value.do
+
+
+def test_a_certificate_for_another_key_is_damage(card: Path, tmp_path: Path) -> None:
+    other = enrolled_card(tmp_path / "other")
+    (card / CERTIFICATE_PATH).write_bytes((other / CERTIFICATE_PATH).read_bytes())
+    with pytest.raises(DamagedIdentityError, match="the certificates of this doorbell"):
+        built(DeviceSettings(state_dir=card))
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])

@@ -1,6 +1,8 @@
 """Joining a household by claim, whatever the service answers."""
 
 import json
+import ssl
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from doorstep_device.identity import (
     CERTIFICATE_PATH,
     ENROLMENT_PATH,
     NotEnrolledError,
+    keys_or_new,
     read_enrolment,
     read_keys,
 )
@@ -73,6 +76,11 @@ def service(change: Change = lambda answer: answer, asked: list[str] | None = No
         return change(answer_of(fields))
 
     return ask
+
+
+def always(answer: Answer) -> Ask:
+    """Return a service that gives this answer, whatever it is asked."""
+    return lambda _url, _fields: answer
 
 
 def join(disk: SimulatedDisk, ask: Ask, claim: Claim = CLAIM) -> None:
@@ -233,6 +241,30 @@ def test_an_answer_without_certificates_is_none(field: str, text: str) -> None:
     disk = SimulatedDisk()
     with pytest.raises(BadMessageError):
         join(disk, service(lambda answer: replace(answer, **{field: text})))  # type: ignore[arg-type]  # a text field
+    assert not disk.exists(ENROLMENT_PATH)
+
+
+def test_a_certificate_that_a_hostile_service_has_bent_is_never_more_than_refused() -> None:
+    disk, answers = SimulatedDisk(), list[Answer]()
+    keys_or_new(disk, random_from("doorbell"))
+
+    def remember(answer: Answer) -> Answer:
+        answers.append(answer)
+        return answer
+
+    join(disk.after_cut(), service(remember))
+    (good,) = answers
+    der = x509.load_pem_x509_certificate(good.certificate.encode()).public_bytes(Encoding.DER)
+    for place in range(len(der)):
+        bent = bytearray(der)
+        bent[place] ^= 1 << place % 8
+        answer = replace(good, certificate=ssl.DER_cert_to_PEM_cert(bytes(bent)))
+        with (
+            warnings.catch_warnings(action="ignore"),  # of what is allowed for now
+            pytest.raises((BadMessageError, WrongServiceError)) as told,
+        ):
+            join(disk, always(answer))
+        assert told.value.safe == "This doorbell was not enrolled."
     assert not disk.exists(ENROLMENT_PATH)
 
 

@@ -1,20 +1,27 @@
 """The doorbell's own keys: made once, read again, never replaced."""
 
+import warnings
+
 import pytest
 
+from doorstep_cloud.devices.authority import Authority, moment_of, to_pem
 from doorstep_device.identity import (
+    CERTIFICATE_PATH,
     ENROLMENT_PATH,
     TLS_KEY_PATH,
     DamagedIdentityError,
     NotEnrolledError,
     keys_or_new,
+    read_certificate_start,
     read_enrolment,
     read_keys,
 )
 from doorstep_shared.ids import parse_device_id
 from doorstep_simulator.disk import SimulatedDisk
-from tests.people import random_from
+from tests.people import NOW_MS, random_from
 
+NOW = moment_of(NOW_MS)
+CA = Authority.create(NOW)
 FILES = ("device.json", "tls.key", "manifest.key", "age.key")
 
 
@@ -69,6 +76,39 @@ def test_keys_that_cannot_be_read_are_told_and_left_alone(name: str, damage: byt
         keys_or_new(disk, random_from("new"))
     assert "kept" in told.value.safe
     assert len(disk.steps) == steps
+
+
+@pytest.mark.parametrize("name", ["tls.key", "tls.pem"])
+def test_a_flipped_bit_in_a_pem_file_is_told_as_damage_or_harmless(name: str) -> None:
+    disk = SimulatedDisk()
+    keys = keys_or_new(disk, random_from("keys"))
+    certificate = CA.issue_device(keys.tls.public_key(), keys.public.device, NOW)
+    disk.write_whole(CERTIFICATE_PATH, to_pem(certificate).encode())
+    good = disk.read(f"identity/{name}")
+    told = 0
+    for bit in range(8 * len(good)):
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        changed = Changed(disk, f"identity/{name}", bytes(damaged))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of what is allowed for now
+                read_keys(changed)
+                read_certificate_start(changed)
+        except DamagedIdentityError:
+            told += 1
+    assert told > 4 * len(good)
+
+
+class Changed(SimulatedDisk):
+    """Another disk, but for one file."""
+
+    def __init__(self, disk: SimulatedDisk, path: str, data: bytes) -> None:
+        super().__init__()
+        self._files = disk._files
+        self._changed = {path: data}
+
+    def read(self, path: str) -> bytes:
+        return self._changed.get(path) or super().read(path)
 
 
 def test_a_tls_key_of_another_kind_is_damage() -> None:
