@@ -148,6 +148,7 @@ class ScriptedService:
         loses_replies: So many replies to transfers are.
         loses_segments: So many segments are lost before they come here.
         statements: What it answers a hello with.
+        most_statements: So many at a time, of those after the head named; None for all it has.
         credit: Segments it takes at once.
         says: Changes what it says on ``ack``.
     """
@@ -167,6 +168,7 @@ class ScriptedService:
         self.loses_replies = 0
         self.loses_segments = 0
         self.statements = list(statements)
+        self.most_statements: int | None = None
         self.credit = 4
         self.says: Callable[[Ack], Ack] = lambda ack: ack
         self._device = device
@@ -214,8 +216,8 @@ class ScriptedService:
         match topic.leaf:
             case Leaf.HELLO:
                 self.hellos.append(decode_body(Hello, message.body))
-                if self.statements:
-                    self.tell_statements(*self.statements)
+                if answer := self._after(self.hellos[-1]):
+                    self.tell_statements(*answer)
             case Leaf.RING | Leaf.MOTION:
                 event = decode_body(Event, message.body).event
                 self.events.append((topic.leaf, event))
@@ -224,6 +226,12 @@ class ScriptedService:
                 self._announced(decode_body(Announcement, message.body))
             case _:
                 pass
+
+    def _after(self, hello: Hello) -> list[Signed]:
+        if self.most_statements is None:
+            return self.statements
+        first = 0 if hello.statement is None else hello.statement.seq + 1
+        return self.statements[first : first + self.most_statements]
 
     def _announced(self, announcement: Announcement) -> None:
         manifest = read_manifest(announcement.manifest)

@@ -42,8 +42,11 @@ ANSWER_US: Final = 2_000_000
 
 # A refused clip is kept as it is and offered again: nobody signed the refusal.
 REFUSED_US: Final = 24 * 3600 * 1_000_000
-# Statements with a gap are asked for again no more often.
-HELLO_EVERY_S: Final = 1.0
+# Statements with a gap are asked for again no more often; the service does not answer one
+# that asks the same twice in a second.
+HELLO_EVERY_S: Final = 2.0
+# A hello may be lost, or its answer; nobody else would say that statements are missing.
+HELLO_AT_LEAST_S: Final = 300.0
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -190,6 +193,7 @@ class Uplink:
         self._refused_until_us: dict[ClipId, int] = {}
         self._is_online = False
         self._connections = 0
+        self._hello_at_us = 0
         self._nudged = asyncio.Event()
         self._health_wanted = asyncio.Event()
         self._hello_wanted = asyncio.Event()
@@ -254,7 +258,8 @@ class Uplink:
         self.health_changed()
 
     def _say_hello(self) -> None:
-        """Name the head we hold; the service answers with what came after it."""
+        """Name the head we hold; the service answers with what follows, one message at a time."""
+        self._hello_at_us = self._now_us()
         hello = Hello(
             boot=self._boot.boot,
             connections=self._connections,
@@ -267,10 +272,13 @@ class Uplink:
     async def _ask_again(self) -> None:
         """Say hello when statements are missing: one may leave them out for ever."""
         while True:
-            await self._hello_wanted.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELLO_AT_LEAST_S):
+                    await self._hello_wanted.wait()
+            said_s = (self._now_us() - self._hello_at_us) / 1e6
+            await asyncio.sleep(max(0.0, HELLO_EVERY_S - said_s))
             self._hello_wanted.clear()
             self._say_hello()
-            await asyncio.sleep(HELLO_EVERY_S)
 
     async def _heed(self, topic: str, body: bytes) -> None:
         """Act on one message; a bad one is dropped and told, and changes nothing."""
@@ -314,6 +322,8 @@ class Uplink:
             # The service may have refused what it now takes.
             self._refused_until_us.clear()
             await self._on_head(head)
+            # There may be more, and there is an end to it: each was signed by an owner.
+            self._say_hello()
 
     async def _send(self) -> None:
         while True:

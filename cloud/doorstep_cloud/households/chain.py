@@ -9,19 +9,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from doorstep_cloud.households import keyring
 from doorstep_cloud.households.invites import find_invite
 from doorstep_cloud.households.tables import HouseholdRow, MemberRow, StatementRow
 from doorstep_cloud.store.databases import Unit
-from doorstep_cloud.store.errors import ConflictError, NotAllowedError, NotFoundError
+from doorstep_cloud.store.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    TooOftenError,
+)
+from doorstep_shared.errors import RefusedError
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.signing import Signed, VerifyKey, decode_signed
 from doorstep_shared.statements import Head, Member, Statement, accept_next, accept_root
 
 MAX_LISTED: Final = 256
-"""Statements in one answer; whoever wants more asks again after the last."""
+MAX_LISTED_BYTES: Final = 1024 * 1024
+"""Statements in one answer, and their bytes; whoever wants more asks again after the last."""
+
+MAX_STATEMENT_BYTES: Final = 60 * 1024
+"""Of a statement with its signatures. More would fit into no message to a doorbell (64 KiB), and
+32 members with 64 doorbells take less."""
+
+MAX_A_DAY: Final = 256
+"""Statements of one household: 15 MiB in the database at most, and far more than its people make,
+one for each doorbell, member and epoch."""
+
+_DAY_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,7 @@ def found_household(
         ConflictError: This household, or its owner's key, is already here.
         RefusedError, BadMessageError: As `accept_root` and `keyring.check_files`.
     """
+    _refuse_length(first)
     head = accept_root(first)
     row = find_invite(unit, invite, now_ms)
     if row.household is not None:
@@ -78,11 +96,15 @@ def append_statement(
 
     Raises:
         ConflictError: It changes who may open what, and brings no files.
-        RefusedError, BadMessageError: As `accept_next` and `keyring.check_files`.
+        TooOftenError: The household has made `MAX_A_DAY` within a day.
+        RefusedError, BadMessageError: It is too long, or as `accept_next` and
+            `keyring.check_files`.
     """
     if (seq := _seq_of(unit, household, signed)) is not None:
         return Place(seq, signed.body_hash)
     before = read_head(unit, household)
+    _refuse_haste(unit, before, now_ms)
+    _refuse_length(signed)
     head = accept_next(before, signed)
     if files is not None:
         keyring.check_files(head.statement, files)
@@ -114,19 +136,45 @@ def read_head(unit: Unit, household: HouseholdId) -> Head:
     return _head(found.root, found.signed)
 
 
-def read_statements(unit: Unit, household: HouseholdId, after: int | None) -> Sequence[Signed]:
-    """Return up to `MAX_LISTED` statements after place ``after``, oldest first.
+def read_statements(
+    unit: Unit,
+    household: HouseholdId,
+    after: int | None,
+    *,
+    limit: int = MAX_LISTED,
+    limit_bytes: int = MAX_LISTED_BYTES,
+) -> Sequence[Signed]:
+    """Return the statements that follow place ``after``, oldest first, as many as the limits let.
+
+    The first comes in any case, so that whoever asks on comes to the end.
 
     Args:
         unit: Any unit.
         household: Whose chain.
         after: A place in it; None for the whole chain.
+        limit: How many at most.
+        limit_bytes: How long they may be together.
     """
+    place = _before_all(after)
+    following = (StatementRow.household == household, StatementRow.seq > place)
+    # Lengths first: a database gives them without reading what is as long.
+    lengths = unit.main.execute(
+        select(StatementRow.seq, func.length(StatementRow.signed))
+        .where(*following)
+        .order_by(StatementRow.seq)
+        .limit(limit)
+    )
+    total_bytes = 0
+    last = place
+    for seq, length in lengths:
+        total_bytes += length
+        if last > place and total_bytes > limit_bytes:
+            break
+        last = seq
     rows = unit.main.scalars(
         select(StatementRow.signed)
-        .where(StatementRow.household == household, StatementRow.seq > _before_all(after))
+        .where(*following, StatementRow.seq <= last)
         .order_by(StatementRow.seq)
-        .limit(MAX_LISTED)
     )
     return [decode_signed(signed) for signed in rows]
 
@@ -139,6 +187,33 @@ def is_epoch(unit: Unit, household: HouseholdId, epoch: int, recipient: str) -> 
         StatementRow.epoch_recipient == recipient,
     )
     return unit.main.scalar(found.limit(1)) is not None
+
+
+def _refuse_length(signed: Signed) -> None:
+    if (length := len(signed.encode())) > MAX_STATEMENT_BYTES:
+        raise RefusedError(
+            f"this statement has {length} bytes, and may have {MAX_STATEMENT_BYTES}",
+            safe="Nothing was changed.",
+            do="Found another household for further doorbells: those once listed stay listed.",
+        )
+
+
+def _refuse_haste(unit: Unit, head: Head, now_ms: int) -> None:
+    """Refuse the next statement while a whole day's number was received within a day."""
+    first_ms = unit.main.scalar(
+        select(StatementRow.received_at_ms).where(
+            StatementRow.household == head.household,
+            StatementRow.seq == head.statement.seq + 1 - MAX_A_DAY,
+        )
+    )
+    # One from the future was received before our clock was put right: nobody waits for that.
+    if first_ms is not None and 0 <= now_ms - first_ms < _DAY_MS:
+        raise TooOftenError(
+            f"this household has made {MAX_A_DAY} statements within a day",
+            safe="All of them are kept, and nothing else was changed.",
+            do="Try again tomorrow.",
+            after_s=(first_ms + _DAY_MS - now_ms) / 1000,
+        )
 
 
 def _before_all(after: int | None) -> int:

@@ -134,7 +134,7 @@ def list_statements(
     now: NowDep,
     after: Annotated[Counter | None, Query(description="Only those after this place")] = None,
 ) -> StatementList:
-    """Return the household's statements, oldest first, at most 256; ask on with ``after``."""
+    """Return the household's statements, oldest first, some at a time; ask on with ``after``."""
     with databases.read() as unit:
         authorize(unit, actor, Action.READ_STATEMENTS, household_of(actor), now)
         found = chain.read_statements(unit, speaker(actor).household, after)

@@ -4,6 +4,7 @@ A batch is what waits already, never what might come: a ring on an idle service
 is a batch of its own, and is acknowledged and told within milliseconds.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,17 +21,24 @@ from doorstep_cloud.devices.service import (
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import last_received_ms, record_event
-from doorstep_cloud.households.chain import is_epoch, read_head, read_statements
+from doorstep_cloud.households.chain import (
+    MAX_STATEMENT_BYTES,
+    is_epoch,
+    read_head,
+    read_statements,
+)
 from doorstep_cloud.ingest.connection import Publish
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.inbox import Inbox, Message
 from doorstep_cloud.ingest.rules import (
     Accepted,
     Foreign,
+    Greeting,
     NotYet,
     Refused,
     Sender,
     decide_announcement,
+    is_greeted,
 )
 from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.store.databases import Databases, Unit
@@ -59,10 +67,9 @@ log = structlog.get_logger(__name__)
 BATCH: Final = 32
 """Messages in one commit: about as many as fit into the time a commit takes."""
 
-STATEMENTS_BYTES: Final = 60 * 1024
-"""Of statements in one message; with the rest of it, less than 64 KiB."""
-
+STATEMENTS_BYTES: Final = MAX_STATEMENT_BYTES
 STATEMENTS_PER_MESSAGE: Final = 64
+"""What a hello is answered with at most: one message, with the rest of it less than 64 KiB."""
 
 _BODIES: Final[dict[Leaf, tuple[type[Body], int]]] = {
     Leaf.RING: (Event, 1024),
@@ -91,13 +98,15 @@ class _Answer:
     """What one doorbell is told once the batch is committed.
 
     Attributes:
-        statements: None unless it said hello.
+        greeting: Its last hello, if it said one that is answered.
+        statements: Those that follow the head named there.
     """
 
     events: list[EventId] = field(default_factory=list)
     announced: list[ClipId] = field(default_factory=list)
     refused: list[RefusedClip] = field(default_factory=list)
-    statements: list[Signed] | None = None
+    greeting: Greeting | None = None
+    statements: Sequence[Signed] = ()
 
 
 @dataclass(slots=True)
@@ -136,6 +145,7 @@ class ControlDesk:
         counters: IngestCounters,
         *,
         now_ms: Callable[[], int],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._databases = databases
         self._inbox = inbox
@@ -143,7 +153,9 @@ class ControlDesk:
         self._hub = hub
         self._counters = counters
         self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
         self._last_ms: dict[HouseholdId, int] = {}
+        self._greeted: dict[DeviceId, Greeting] = {}
 
     def run(self) -> None:
         """Handle batch after batch until the inbox is closed."""
@@ -197,6 +209,8 @@ class ControlDesk:
         with self._databases.write() as unit:
             for letter in letters:
                 self._take(unit, batch, letter, now)
+            # After all of them: a flood of hellos must not read the chain as often.
+            _read_greeted(unit, batch)
             unit.commit()
         return batch
 
@@ -231,8 +245,10 @@ class ControlDesk:
                 refused=tuple(answer.refused),
             )
             self._publish(str(DeviceTopic(device, Leaf.ACK)), ack.encode())
-        for part in _split(answer.statements or ()):
-            body = Statements(statements=part).encode()
+        if answer.greeting is not None:
+            self._greeted[device] = answer.greeting
+        if answer.statements:
+            body = Statements(statements=tuple(answer.statements)).encode()
             self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
 
     def _take(self, unit: Unit, batch: _Batch, letter: _Letter, now: int) -> None:
@@ -250,15 +266,19 @@ class ControlDesk:
                 _take_announcement(unit, batch, sender, announcement, now)
             case Hello() as hello:
                 record_hello(unit, device, hello, now)
-                answer = batch.answer(device)
-                # Once a batch: a flood of hellos must not read the chain as often.
-                if answer.statements is None:
-                    after = -1 if hello.statement is None else hello.statement.seq
-                    answer.statements = list(_statements(unit, sender, after))
+                self._greet(batch, device, hello)
             case Health() as health:
                 record_health(unit, device, health, now)
             case Status() as status:
                 record_status(unit, device, status, now)
+
+    def _greet(self, batch: _Batch, device: DeviceId, hello: Hello) -> None:
+        place = -1 if hello.statement is None else hello.statement.seq
+        greeting = Greeting(place, self._monotonic_s())
+        if is_greeted(self._greeted.get(device), greeting):
+            batch.answer(device).greeting = greeting
+        else:
+            batch.counts.append(Count.HELLO_TOO_SOON)
 
 
 def _take_event(
@@ -305,24 +325,15 @@ def _take_announcement(
             batch.counts.append(Count.DROPPED_FOREIGN)
 
 
-def _statements(unit: Unit, sender: Sender, after: int) -> Iterator[Signed]:
-    """Yield what the doorbell has not seen of its household's chain, oldest first."""
-    place = after
-    while found := read_statements(unit, sender.household, place):
-        yield from found
-        place += len(found)
-
-
-def _split(statements: Sequence[Signed]) -> Iterator[tuple[Signed, ...]]:
-    """Yield the statements in the parts that fit into a message each."""
-    part: list[Signed] = []
-    size = 0
-    for signed in statements:
-        length = len(signed.encode())
-        if part and (size + length > STATEMENTS_BYTES or len(part) == STATEMENTS_PER_MESSAGE):
-            yield tuple(part)
-            part, size = [], 0
-        part.append(signed)
-        size += length
-    if part:
-        yield tuple(part)
+def _read_greeted(unit: Unit, batch: _Batch) -> None:
+    """Read what follows the heads named, a message each: who takes it over says hello again."""
+    for device, answer in batch.answers.items():
+        sender = batch.senders[device]
+        if answer.greeting is not None and sender is not None:
+            answer.statements = read_statements(
+                unit,
+                sender.household,
+                answer.greeting.place,
+                limit=STATEMENTS_PER_MESSAGE,
+                limit_bytes=STATEMENTS_BYTES,
+            )

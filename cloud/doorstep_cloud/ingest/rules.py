@@ -18,6 +18,9 @@ MAX_SEGMENTS_UNDERWAY: Final = 512
 
 FOREIGN_KEY: Final = "it is sealed to a key that this household did not announce"
 
+GREETED_AGAIN_S: Final = 1.0
+"""Doorbells ask again no sooner; one that does would have the chain read without end."""
+
 STORING_BUSY: Final = 4
 STORING_FULL: Final = 16
 """Objects that wait for the store: from the first on they come slower, from the second not."""
@@ -99,6 +102,30 @@ def decide_announcement(
         or _flaw_of_envelopes(envelopes, manifest)
     )
     return Refused(reason) if reason else Accepted(manifest, envelopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The last hello of a doorbell that was answered.
+
+    Attributes:
+        place: Of the head it named; -1 for none.
+        at_s: Monotonic.
+    """
+
+    place: int
+    at_s: float
+
+
+def is_greeted(last: Greeting | None, hello: Greeting) -> bool:
+    """Return whether ``hello`` is answered.
+
+    One that names a later head is, at once: it has taken what it was sent, and a long
+    chain comes in many messages.
+    """
+    if last is None or hello.place > last.place:
+        return True
+    return hello.at_s - last.at_s >= GREETED_AGAIN_S
 
 
 def decide_credit(transfers: int, storing: int) -> int:

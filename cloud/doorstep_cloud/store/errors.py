@@ -42,4 +42,4 @@ class UnsatisfiableRangeError(RefusedError):
 
 
 class TooOftenError(TryLaterError):
-    """One address asks more often than people do."""
+    """An address, or a household, asks more often than people do."""

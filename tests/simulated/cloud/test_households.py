@@ -3,7 +3,13 @@
 import pytest
 from sqlalchemy import delete, select
 
-from doorstep_cloud.households.chain import is_epoch, read_head
+from doorstep_cloud.households import chain
+from doorstep_cloud.households.chain import (
+    MAX_STATEMENT_BYTES,
+    is_epoch,
+    read_head,
+    read_statements,
+)
 from doorstep_cloud.households.keyring import MAX_FILE_BYTES, RECOVERY
 from doorstep_cloud.households.tables import (
     InviteRow,
@@ -16,8 +22,8 @@ from doorstep_cloud.households.tables import (
 from doorstep_cloud.store.errors import NotFoundError
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.ids import HouseholdId
-from doorstep_shared.signing import Kind, sign
-from doorstep_shared.statements import MAX_MEMBERS, Recovery, Role, sign_statement
+from doorstep_shared.signing import MAX_SIGNATURES, Kind, sign
+from doorstep_shared.statements import MAX_DEVICES, MAX_MEMBERS, Recovery, Role, sign_statement
 from tests.cast import (
     FOREIGN,
     OWN,
@@ -29,8 +35,9 @@ from tests.cast import (
     bearer,
     keyring_files,
 )
-from tests.people import DAY_MS, OWNER, doorbell, epoch, person
+from tests.people import DAY_MS, OWNER, doorbell, epoch, first_statement, person
 
+SECOND_MS = 1000
 OWN_FILE = b"age-encryption.org/v1\nfor " + b"o" * 26
 
 
@@ -175,6 +182,64 @@ def test_statements_come_oldest_first_and_after_a_place(home: Stage) -> None:
     later = home.client.get("/v1/statements?after=0", headers=session).json()["statements"]
     assert found[1:] == later
     assert found[1] == as_json(home.heads[OWN].signed)
+
+
+def test_statements_come_in_pages_of_so_many_bytes_and_one_at_least(home: Stage) -> None:
+    home.append(home.next_statement())
+    home.append(home.next_statement())
+    with home.databases.read() as unit:
+        whole = read_statements(unit, OWN, None)
+        two_bytes = sum(len(signed.encode()) for signed in whole[:2])
+        two = read_statements(unit, OWN, None, limit_bytes=two_bytes)
+        one = read_statements(unit, OWN, 0, limit_bytes=two_bytes // 2 - 1)
+        none = read_statements(unit, OWN, 2, limit_bytes=two_bytes)
+    assert (len(whole), two, one, none) == (3, whole[:2], whole[1:2], [])
+
+
+def test_the_largest_household_makes_statements_that_fit_into_a_message() -> None:
+    members = [person(f"member {number}").member for number in range(MAX_MEMBERS)]
+    devices = [doorbell(f"bell {number}").device for number in range(MAX_DEVICES)]
+    statement = first_statement().model_copy(
+        update={"roster": tuple(members), "devices": tuple(devices)}
+    )
+    signers = [person(f"member {number}").sign for number in range(MAX_SIGNATURES)]
+    assert len(sign_statement(statement, *signers).encode()) < MAX_STATEMENT_BYTES
+
+
+def test_a_statement_too_long_for_a_doorbell_is_refused(
+    home: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = sign_statement(home.next_statement(), OWNER.sign)
+    length = len(signed.encode())
+    monkeypatch.setattr(chain, "MAX_STATEMENT_BYTES", length - 1)
+    session = home.session(OWNER)
+    answer = home.client.post("/v1/statements", json=as_json(signed), headers=session)
+    assert answer.status_code == 403
+    assert answer.json()["title"] == f"this statement has {length} bytes, and may have {length - 1}"
+
+
+def test_a_household_makes_only_so_many_statements_in_a_day(
+    home: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "MAX_A_DAY", 3)
+    for _ in range(2):
+        home.append(home.next_statement())
+    home.clock.at_ms += DAY_MS - SECOND_MS
+    signed = as_json(sign_statement(home.next_statement(), OWNER.sign))
+    answer = home.client.post("/v1/statements", json=signed, headers=home.session(OWNER))
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.json()["title"] == "this household has made 3 statements within a day"
+    home.clock.at_ms += SECOND_MS
+    home.append(home.next_statement())
+
+
+def test_a_clock_that_was_put_back_stops_no_statement(
+    home: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "MAX_A_DAY", 1)
+    home.clock.at_ms -= SECOND_MS
+    home.append(home.next_statement())
 
 
 def test_the_same_statement_again_gets_the_same_answer(home: Stage) -> None:

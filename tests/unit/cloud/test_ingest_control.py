@@ -10,14 +10,17 @@ from doorstep_cloud.devices.service import list_devices
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.service import events_after, record_event
 from doorstep_cloud.events.tables import EventRow
+from doorstep_cloud.households import chain
 from doorstep_cloud.ingest import control
-from doorstep_cloud.ingest.control import BATCH, ControlDesk, longest_body
+from doorstep_cloud.ingest.control import BATCH, STATEMENTS_BYTES, ControlDesk, longest_body
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.inbox import Inbox, Message
+from doorstep_cloud.ingest.rules import GREETED_AGAIN_S
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.ids import DeviceId, HouseholdId
 from doorstep_shared.manifest import ObjectName
+from doorstep_shared.signing import decode_signed
 from doorstep_shared.topics import DeviceTopic, Leaf, parse_topic
 from doorstep_shared.wire import (
     Ack,
@@ -43,14 +46,25 @@ SIZES = dict.fromkeys(ObjectName, 50)
 
 
 class Desk:
-    """A control desk with an inbox to put into and a record of what it sent."""
+    """A control desk with an inbox to put into and a record of what it sent.
+
+    Attributes:
+        passed_s: Of monotonic time.
+    """
 
     def __init__(self, databases: Databases, now_ms: int = NOW_MS) -> None:
+        self.passed_s = 0.0
         self.inbox = Inbox()
         self.counters = IngestCounters()
         self.sent: list[tuple[DeviceTopic, bytes]] = []
         self.desk = ControlDesk(
-            databases, self.inbox, self._publish, Hub(), self.counters, now_ms=lambda: now_ms
+            databases,
+            self.inbox,
+            self._publish,
+            Hub(),
+            self.counters,
+            now_ms=lambda: now_ms,
+            monotonic_s=lambda: self.passed_s,
         )
 
     def _publish(self, topic: str, body: bytes) -> None:
@@ -306,19 +320,82 @@ def test_a_clip_for_a_strangers_key_is_refused(desk: Desk, house: House) -> None
 def test_a_hello_is_answered_by_the_statements_it_has_not_seen(desk: Desk, house: House) -> None:
     desk.take((FRONT.device.id, Leaf.HELLO, hello(0)))
     assert desk.statements == [(FRONT.device.id, [house.head.signed.body])]
+    desk.passed_s += GREETED_AGAIN_S
     desk.take((FRONT.device.id, Leaf.HELLO, hello(None)))
     assert [len(bodies) for _, bodies in desk.statements] == [1, 2]
     desk.take((FRONT.device.id, Leaf.HELLO, hello(1)))
     assert len(desk.statements) == 2
 
 
-def test_a_long_chain_comes_in_messages_that_fit(desk: Desk, house: House) -> None:
+def test_a_long_chain_comes_a_message_for_each_hello(desk: Desk, house: House) -> None:
     for _ in range(70):
         house.state()
-    desk.take((FRONT.device.id, Leaf.HELLO, hello()))
-    assert sum(len(bodies) for _, bodies in desk.statements) == 72
-    assert len(desk.statements) > 1
+    seen: list[bytes] = []
+    for hellos in range(1, 5):
+        desk.take((FRONT.device.id, Leaf.HELLO, hello(len(seen) - 1 if seen else None)))
+        if len(desk.statements) < hellos:
+            break
+        seen += desk.statements[-1][1]
+    assert len(seen) == 72
+    assert seen[-1] == house.head.signed.body
+    assert len(desk.statements) == 2
     assert all(len(body) <= 64 * 1024 for _, body in desk.sent)
+
+
+def test_the_longest_statements_come_one_by_one(
+    desk: Desk, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "STATEMENTS_BYTES", 1)
+    for place in (None, 0, 1):
+        desk.take((FRONT.device.id, Leaf.HELLO, hello(place)))
+    assert [len(bodies) for _, bodies in desk.statements] == [1, 1]
+    assert desk.statements[-1][1] == [house.head.signed.body]
+
+
+def test_no_more_of_a_chain_is_read_than_is_sent(desk: Desk, house: House) -> None:
+    for _ in range(70):
+        house.state()
+    with patch(f"{chain.__name__}.decode_signed", wraps=decode_signed) as decode:
+        desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    read = sorted(len(call.args[0]) for call in decode.call_args_list)
+    # But for the head, which says whether the doorbell is listed.
+    assert sum(read[:-1]) <= STATEMENTS_BYTES
+    assert len(read) < 72
+
+
+def test_the_same_hello_again_is_answered_once_a_second(desk: Desk) -> None:
+    for _ in range(20):
+        desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    assert len(desk.statements) == 1
+    assert desk.counters[Count.HELLO_TOO_SOON] == 19
+    # An earlier head is no later one.
+    desk.take((FRONT.device.id, Leaf.HELLO, hello(0)))
+    desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    desk.passed_s += GREETED_AGAIN_S
+    desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    assert len(desk.statements) == 3
+
+
+def test_a_hello_is_not_answered_before_it_is_kept_and_may_come_again(desk: Desk) -> None:
+    with patch.object(Databases, "write", side_effect=TryLaterError("the database is away")):
+        desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    assert desk.statements == []
+    desk.take((FRONT.device.id, Leaf.HELLO, hello()))
+    assert len(desk.statements) == 1
+
+
+def test_rings_of_others_are_acknowledged_between_two_answers_to_hellos(
+    desk: Desk, house: House, databases: Databases
+) -> None:
+    theirs = House(databases, NEIGHBOUR, HouseholdId("n" * 26))
+    theirs.welcome(BACK)
+    for _ in range(70):
+        house.state()
+    hellos = [(FRONT.device.id, Leaf.HELLO, hello(place)) for place in range(32)]
+    desk.take(*hellos, *(ring(seed, BACK.device.id) for seed in range(BATCH + 1)))
+    told = [(topic.device, topic.leaf) for topic, _ in desk.sent]
+    ack, statements = (BACK.device.id, Leaf.ACK), (FRONT.device.id, Leaf.STATEMENTS)
+    assert told[:4] == [ack, statements, ack, statements]
 
 
 def test_presence_and_health_are_kept(desk: Desk, house: House, databases: Databases) -> None:

@@ -486,9 +486,36 @@ async def test_statements_that_follow_are_taken_over_and_told(bell: Bell) -> Non
     # Again, as after the next hello: no news.
     bell.line.disconnect()
     bell.line.connect()
-    await until(lambda: len(bell.service.hellos) == 2)
+    await until(lambda: len(bell.service.hellos) == 3)
     await bell.settle()
     assert len(bell.heads) == 1
+
+
+async def test_a_long_chain_is_asked_for_until_nothing_more_comes(bell: Bell) -> None:
+    head, chain = first_head(), [first_head().signed]
+    for _ in range(9):
+        chain.append(successor(head))
+        head = accept_next(head, chain[-1])
+    bell.service.statements, bell.service.most_statements = chain, 2
+    bell.line.connect()
+    await until(lambda: bell.membership.head == head, "the whole chain")
+    await until(lambda: len(bell.service.hellos) == 6)
+    await bell.settle()
+    named = [hello.statement.seq if hello.statement else None for hello in bell.service.hellos]
+    assert named == [None, 1, 3, 5, 7, 9]
+
+
+async def test_a_hello_that_was_lost_is_said_again_by_and_by(
+    bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bell.end()
+    monkeypatch.setattr(uplink_module, "HELLO_EVERY_S", 0.0)
+    monkeypatch.setattr(uplink_module, "HELLO_AT_LEAST_S", 0.01)
+    bell.running = asyncio.create_task(bell.uplink.run())
+    bell.line.connect()
+    await until(lambda: len(bell.service.hellos) > 0)
+    bell.service.statements = [first_head().signed]
+    await until(lambda: len(bell.heads) == 1, "what was asked for again")
 
 
 async def test_a_forked_chain_is_an_alarm_and_the_head_stays(bell: Bell, facts: Facts) -> None:
@@ -518,7 +545,7 @@ async def test_a_service_that_leaves_statements_out_is_asked_once_in_a_while(
     # Every hello brings the gap again.
     bell.service.statements = [first_head().signed]
     bell.line.connect()
-    await until(lambda: len(bell.heads) == 1)
+    await until(lambda: len(bell.service.hellos) == 2)
     bell.service.statements = [with_a_gap()]
     for _ in range(20):
         bell.service.tell_statements(with_a_gap())
