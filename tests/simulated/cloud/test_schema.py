@@ -84,7 +84,7 @@ def test_migrating_again_does_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     first = migrate(folder, ["127.0.0.1"], NOW_MS)
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".db"}
-    assert len(first) == 7
+    assert len(first) == 8
     assert migrate(folder, ["127.0.0.1"], NOW_MS) == []
     after = {path: path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".db"}
     assert before == after
