@@ -100,10 +100,10 @@ def bell(home: Home) -> Iterator[Doorbell]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def other(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Home:
+@pytest.fixture
+def other(stack: Stack, tmp_path: Path) -> Home:
     """A household of its own, with a doorbell of its own, at the same service."""
-    return Home.found(stack, tmp_path_factory.mktemp("other"))
+    return Home.found(stack, tmp_path)
 
 
 @pytest.fixture
@@ -213,19 +213,12 @@ def test_it_cannot_answer_itself_on_its_down_topics(other: Home, intruder: Intru
 
 
 def test_a_hundred_thousand_topics_hold_up_nobody(
-    home: Home, other: Home, bell: Doorbell, intruder: Intruder
+    home: Home, bell: Doorbell, intruder: Intruder
 ) -> None:
     before = breaks(bell)
-    mine = DeviceId(other.device)
-    clip = draw_clip_id(0, secrets.token_bytes)
-
-    def topics() -> Iterator[str]:
-        for number in range(50_000):
-            yield f"doorstep/v1/{number:x}/{home.device}/ev/ring"
-            yield str(SegmentTopic(mine, clip, ObjectName.FILE, number))
-
+    topics = (f"doorstep/v1/{number:x}/{home.device}/ev/ring" for number in range(100_000))
     with Memory(home.stack) as memory:
-        flood = Flood(intruder, topics())
+        flood = Flood(intruder, topics)
         while not flood.is_over:
             assert ring_is_acked(bell)
         assert flood.sent == 100_000
@@ -246,6 +239,27 @@ def test_twenty_thousand_subscriptions_of_a_hundred_levels_hold_up_nobody(
                 assert ring_is_acked(bell)
         # All are refused, and none is kept.
         wait_for(lambda: intruder.subscribed == 20_000, "the broker's word on each")
+        assert ring_is_acked(bell)
+    memory.assert_bounded()
+    assert (breaks(bell), home.stack.broker.pid) == (before, broker)
+    home.wait_until_stored(ring(bell))
+
+
+@pytest.mark.parametrize("what", ["rings", "segments"])
+def test_a_flood_on_its_own_topics_puts_it_out(
+    what: str, home: Home, other: Home, bell: Doorbell
+) -> None:
+    before, broker = breaks(bell), home.stack.broker.pid
+    mine, clip = DeviceId(other.device), draw_clip_id(0, secrets.token_bytes)
+    topic, body = {
+        "rings": (str(DeviceTopic(mine, Leaf.RING)), made_up_ring().encode()),
+        "segments": (str(SegmentTopic(mine, clip, ObjectName.FILE, 0)), bytes(100_000)),
+    }[what]
+    with Memory(home.stack) as memory, Intruder(other.card, home.stack.ports.broker, "") as flood:
+        deadline = time.monotonic() + 30
+        while flood.client.is_connected():
+            assert time.monotonic() < deadline, "it may go on for ever"
+            flood.client.publish(topic, body, qos=0)
         assert ring_is_acked(bell)
     memory.assert_bounded()
     assert (breaks(bell), home.stack.broker.pid) == (before, broker)

@@ -22,9 +22,10 @@ from doorstep_cloud.ingest.access import (
     list_names,
     read_responses,
 )
+from doorstep_cloud.ingest.quota import BANISHED_US, Banished
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.errors import BadMessageError
-from doorstep_shared.ids import HouseholdId
+from doorstep_shared.ids import DeviceId, HouseholdId
 from doorstep_shared.topics import common_name
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ _IS_SO_ALREADY: Final = (
 class AdmissionDesk:
     """Tells the broker's dynamic security which doorbells there are.
 
-    Its methods are called on one thread at a time, except `admit`.
+    `begin` and `take` are called on the connection's thread, the rest on any.
     """
 
     def __init__(self, databases: Databases, publish: Callable[[str, bytes], None]) -> None:
@@ -50,6 +51,7 @@ class AdmissionDesk:
         self._names: set[str] = set()
         self._unanswered = 0
         self._is_corrected = False
+        self._banished = Banished()
 
     @property
     def is_settled(self) -> bool:
@@ -86,8 +88,27 @@ class AdmissionDesk:
         """
         with self._databases.read() as unit:
             found = list_admissible(unit, household)
-        self._send(admissions(found.admitted))
+        self._send(admissions(self._banished.without(found.admitted)))
         self._send(dismissals(map(common_name, found.revoked)))
+
+    def banish(self, device: DeviceId, now_us: int) -> None:
+        """Put a doorbell out that sends more than it may; `tick` lets it in again."""
+        if self._banished.add(device, now_us):
+            self._send(dismissals([common_name(device)]))
+            log.warning("doorbell_banished", device=device, for_s=BANISHED_US // 1_000_000)
+
+    def tick(self, now_us: int) -> None:
+        """Let in again who has been out long enough, if it may still speak.
+
+        Raises:
+            TryLaterError: The database is away.
+        """
+        if not (due := self._banished.due(now_us)):
+            return
+        with self._databases.read() as unit:
+            admitted = set(list_admissible(unit).admitted)
+        self._banished.forgive(due)
+        self._send(admissions(sorted(due & admitted)))
 
     def _take(self, answer: Answer) -> None:
         if answer.error is not None and answer.error not in _IS_SO_ALREADY:
@@ -102,7 +123,7 @@ class AdmissionDesk:
 
     def _correct(self) -> None:
         with self._databases.read() as unit:
-            wanted = list_admissible(unit).admitted
+            wanted = self._banished.without(list_admissible(unit).admitted)
         known = self._names - {INGEST}
         new = [device for device in wanted if common_name(device) not in known]
         gone = known.difference(map(common_name, wanted))

@@ -5,6 +5,7 @@ access, tells the broker who there is.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +20,14 @@ from doorstep_cloud.ingest.connection import BrokerAddress, Connection
 from doorstep_cloud.ingest.control import ControlDesk, longest_body
 from doorstep_cloud.ingest.counters import Count, IngestCounters
 from doorstep_cloud.ingest.inbox import Inbox, Message
+from doorstep_cloud.ingest.quota import CONTROL, UNASKED, Quota
 from doorstep_cloud.ingest.storing import StoreRoom
 from doorstep_cloud.ingest.transfers import TransferDesk
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.store.spool import Spool
 from doorstep_shared.errors import BadMessageError, TryLaterError
-from doorstep_shared.ids import HouseholdId
+from doorstep_shared.ids import DeviceId, HouseholdId
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import (
     INGEST_BULK_FILTERS,
@@ -36,7 +38,7 @@ from doorstep_shared.topics import (
 
 log = structlog.get_logger(__name__)
 
-TICK_S: Final = 60.0
+TICK_S: Final = 10.0
 STOP_S: Final = 30.0
 
 
@@ -69,6 +71,7 @@ class Ingest:
     ) -> None:
         counters = self.counters = IngestCounters()
         self._inbox = Inbox()
+        self._control_quota, self._unasked_quota = Quota(CONTROL), Quota(UNASKED)
         self._control = Connection(
             "control", broker, INGEST_CONTROL_FILTERS, self._take_control, counters
         )
@@ -158,7 +161,9 @@ class Ingest:
         except BadMessageError:
             self.counters.add(Count.DROPPED_NO_TOPIC)
             return
-        if not isinstance(topic, DeviceTopic) or longest_body(topic.leaf) == 0:
+        if not self._control_quota.spend(topic.device, _now_us()):
+            self._banish(topic.device)
+        elif not isinstance(topic, DeviceTopic) or longest_body(topic.leaf) == 0:
             self.counters.add(Count.DROPPED_NO_TOPIC)
         elif len(payload) > longest_body(topic.leaf):
             self.counters.add(Count.DROPPED_TOO_LONG)
@@ -173,13 +178,24 @@ class Ingest:
             return
         if isinstance(topic, DeviceTopic):
             self.counters.add(Count.DROPPED_NO_TOPIC)
-        else:
-            self._transfers.take(topic, payload)
+        elif not self._transfers.take(topic, payload) and not self._unasked_quota.spend(
+            topic.device, _now_us()
+        ):
+            self._banish(topic.device)
+
+    def _banish(self, device: DeviceId) -> None:
+        self.counters.add(Count.DROPPED_OVER_QUOTA)
+        self._admission.banish(device, _now_us())
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_S):
             try:
                 self._transfers.tick()
+                self._admission.tick(_now_us())
             except Exception:  # The boundary of this thread: the next tick may do better.
                 self.counters.add(Count.CRASHED)
                 log.exception("ingest_tick_crashed")
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000

@@ -141,14 +141,18 @@ class TransferDesk:
         """Finish what is being stored, and begin nothing more."""
         self._workers.shutdown(cancel_futures=True)
 
-    def take(self, topic: TransferTopic | SegmentTopic, payload: bytes) -> None:
-        """Take one message of a transfer; called on the bulk connection's thread."""
+    def take(self, topic: TransferTopic | SegmentTopic, payload: bytes) -> bool:
+        """Take one message of a transfer; called on the bulk connection's thread.
+
+        Returns:
+            Whether it was a segment that was waited for.
+        """
         key = SpoolKey(topic.device, topic.clip, topic.object)
         with self._lock:
             if isinstance(topic, SegmentTopic):
-                self._take_segment(key, topic.offset, payload)
-            else:
-                self._take_command(key, topic.command, payload)
+                return self._take_segment(key, topic.offset, payload)
+            self._take_command(key, topic.command, payload)
+            return False
 
     def tick(self) -> None:
         """Forget what was idle for a day; called once in a while."""
@@ -156,7 +160,7 @@ class TransferDesk:
             for key, transfer in list(self._transfers.items()):
                 self._carry_out(key, transfer, transfer.receiver.tick(_now_us()))
 
-    def _take_segment(self, key: SpoolKey, offset: int, payload: bytes) -> None:
+    def _take_segment(self, key: SpoolKey, offset: int, payload: bytes) -> bool:
         if (transfer := self._transfers.get(key)) is None:
             # After a restart of ours, or after the object was stored: a new `init` tells which.
             reply = Reply(
@@ -168,11 +172,12 @@ class TransferDesk:
                 reason=Reason.INIT_FIRST,
             )
             self._send_reply(key.device, reply)
-            return
+            return False
         transfer.touched_us = _now_us()
         transfer.receiver.credit = self._credit()
         actions = transfer.receiver.segment(offset, len(payload), transfer.touched_us)
         self._carry_out(key, transfer, actions, payload)
+        return any(isinstance(action, WriteSegment) for action in actions)
 
     def _take_command(self, key: SpoolKey, command: Command, payload: bytes) -> None:
         init = Init()

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from doorstep_cloud.ingest.access import CONTROL, INGEST, PAGE, RESPONSES, first_access_list
 from doorstep_cloud.ingest.admission import AdmissionDesk
+from doorstep_cloud.ingest.quota import BANISHED_US
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.topics import common_name
 from doorstep_simulator.broker import MAX_PACKET_BYTES
@@ -146,3 +147,35 @@ def test_a_refusal_of_the_broker_is_told(databases: Databases) -> None:
         desk.take(RESPONSES, b'{"responses":[{"command":"createRole","error":"Internal error"}]}')
         desk.take(RESPONSES, b"surprise")
     assert [fact["event"] for fact in told] == ["broker_refused_command", "broker_answer_unknown"]
+
+
+def test_one_that_sends_too_much_is_out_for_a_minute(databases: Databases, house: House) -> None:
+    plugin = Plugin()
+    desk = AdmissionDesk(databases, plugin.publish)
+    desk.begin()
+    plugin.answer_all(desk)
+    desk.banish(LISTED.device.id, 0)
+    desk.banish(LISTED.device.id, 1)
+    plugin.answer_all(desk)
+    assert set(plugin.names) == SPEAK - {name_of(LISTED)}
+    # Neither a change nor a new connection to the broker lets it in before its time.
+    desk.admit(house.id)
+    plugin.answer_all(desk)
+    desk.begin()
+    plugin.answer_all(desk)
+    desk.tick(BANISHED_US)
+    plugin.answer_all(desk)
+    assert set(plugin.names) == SPEAK - {name_of(LISTED)}
+    desk.tick(BANISHED_US + 1)
+    plugin.answer_all(desk)
+    assert set(plugin.names) == SPEAK
+
+
+def test_one_that_was_revoked_meanwhile_stays_out(databases: Databases, house: House) -> None:
+    plugin = Plugin()
+    desk = AdmissionDesk(databases, plugin.publish)
+    desk.banish(LISTED.device.id, 0)
+    house.revoke(LISTED)
+    desk.tick(2 * BANISHED_US)
+    plugin.answer_all(desk)
+    assert name_of(LISTED) not in plugin.names
