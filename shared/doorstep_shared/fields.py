@@ -30,8 +30,16 @@ DeviceIdField = Annotated[DeviceId, StringConstraints(pattern=DEVICE_ID_PATTERN)
 ClipIdField = Annotated[ClipId, StringConstraints(pattern=UUID7_PATTERN)]
 EventIdField = Annotated[EventId, StringConstraints(pattern=UUID7_PATTERN)]
 
-Milliseconds = Annotated[int, Field(ge=0, le=MAX_SAFE_INT)]
-"""Unix milliseconds, or a length of time in milliseconds."""
+MAX_TIME_MS: Final = 253_370_764_799_999
+"""The last millisecond of the year 9998 in UTC.
+
+A larger number is no date to most readers: RFC 3339 and Python end with 9999. The
+year before the end leaves room for a time zone, and for an epoch from there on. It
+is no sooner, because a doorbell whose clock runs wild shall ring all the same.
+"""
+
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_TIME_MS)]
+"""Unix milliseconds of a moment from 1970 to 9998."""
 
 Counter = Annotated[int, Field(ge=0, le=MAX_SAFE_INT)]
 

@@ -16,6 +16,7 @@ from doorstep_cloud.devices.service import (
     record_hello,
     record_status,
 )
+from doorstep_cloud.devices.tables import PresenceRow
 from doorstep_shared.claim import fingerprint
 from doorstep_shared.encoding import from_base64url, to_base64url
 from doorstep_shared.ids import DeviceId
@@ -216,11 +217,10 @@ def test_a_doorbell_is_online_while_it_is_heard_from(home: Stage) -> None:
     assert listed(home)["is_online"] is False
 
 
-def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
-    device = home.enrol(FRONT_DOOR, home.claim()).device.id
-    health = Health(
+def health_at(at_ms: int) -> Health:
+    return Health(
         boot=BOOT,
-        at=home.clock(),
+        at=at_ms,
         clock_synced=True,
         uptime_s=7,
         camera=CameraState.WATCHING,
@@ -231,6 +231,11 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
         dropped_events=6,
         disk_free_bytes=5,
     )
+
+
+def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
+    device = home.enrol(FRONT_DOOR, home.claim()).device.id
+    health = health_at(home.clock())
     with home.databases.write() as unit:
         assert record_health(unit, device, health, home.clock())
         unit.commit()
@@ -248,6 +253,19 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
     assert (shown["dropped_clips"], shown["dropped_events"]) == (4, 6)
     assert shown["at"].endswith("Z")
     assert "boot" not in shown
+
+
+def test_health_taken_before_times_had_bounds_is_left_out(home: Stage) -> None:
+    device = home.enrol(FRONT_DOOR, home.claim()).device.id
+    health = health_at(home.clock())
+    with home.databases.write() as unit:
+        assert record_health(unit, device, health, home.clock())
+        unit.main.flush()
+        row = unit.main.get_one(PresenceRow, device)
+        row.health = health.model_copy(update={"at": 2**53 - 1}).encode().decode()
+        unit.commit()
+    found = listed(home)
+    assert (found["is_online"], found["health"]) == (True, None)
 
 
 def test_a_late_last_will_does_not_put_a_returned_doorbell_offline(home: Stage) -> None:

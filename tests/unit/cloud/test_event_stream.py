@@ -8,13 +8,14 @@ from unittest.mock import patch
 
 import httpx
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.events import routes
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.service import record_event
+from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.households.tables import MemberRow, SessionRow, TokenRow
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.ids import HouseholdId
@@ -259,6 +260,25 @@ def test_events_are_listed_with_where_to_go_on(
     rest = httpx.get(body["next"].replace(URL, web.url), headers=headers).json()
     assert [item["id"] for item in rest["items"]] == [items[0].id]
     assert rest["next"] is None
+
+
+def test_an_event_taken_before_times_had_bounds_spoils_no_list_and_no_stream(
+    web: WebServer, house: House, ring: Callable[[int], EventItem], databases: Databases
+) -> None:
+    heard, wild, later = ring(1), ring(2), ring(3)
+    with databases.write() as unit:
+        unit.main.execute(update(EventRow).where(EventRow.id == wild.id).values(at_ms=2**53 - 1))
+        unit.commit()
+    token = house.token(Scope.EVENTS_READ)
+    headers = {"Authorization": f"Bearer {token}"}
+    page = httpx.get(f"{web.url}/v1/events", headers=headers)
+    assert page.status_code == 200
+    found = page.json()["items"]
+    assert [item["id"] for item in found] == [wild.id, later.id, heard.id]
+    assert found[0]["at"] == "9998-12-31T23:59:59.999Z"
+    with listening(web, token, heard.id) as stream:
+        assert stream.frame() == {"": "listening"}
+        assert [stream.frame()["id"] for _ in range(2)] == [wild.id, later.id]
 
 
 def test_a_list_is_nobodys_without_a_token(web: WebServer) -> None:

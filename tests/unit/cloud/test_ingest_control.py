@@ -18,6 +18,7 @@ from doorstep_cloud.ingest.inbox import Inbox, Message
 from doorstep_cloud.ingest.rules import GREETED_AGAIN_S
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.errors import TryLaterError
+from doorstep_shared.fields import MAX_TIME_MS
 from doorstep_shared.ids import DeviceId, HouseholdId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import decode_signed
@@ -146,6 +147,20 @@ def test_the_same_ring_twice_in_a_batch_is_one_ring(desk: Desk, databases: Datab
     desk.take(ring(), ring())
     assert count_of(databases, EventRow) == 1
     assert desk.counters[Count.EVENT_REPEATED] == 1
+
+
+def test_times_that_are_no_dates_are_dropped_as_malformed(desk: Desk, house: House) -> None:
+    later = MAX_TIME_MS + 1
+    event = make_event(NOW_MS).model_copy(update={"at": later})
+    clip = make_clip(FRONT, house.id, RECIPIENT, sizes=SIZES)
+    device = FRONT.device.id
+    desk.take(
+        (device, Leaf.MOTION, event.encode()),
+        (device, Leaf.CLIP, resigned(clip, FRONT, end=later).announcement.encode()),
+        (device, Leaf.CLIP, resigned(clip, FRONT, start=later, end=later).announcement.encode()),
+    )
+    assert desk.counters[Count.DROPPED_MALFORMED] == 3
+    assert desk.sent == []
 
 
 def test_a_conflicting_event_is_dropped_and_still_acknowledged(

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorstep_shared.errors import BadMessageError
+from doorstep_shared.fields import MAX_SAFE_INT, MAX_TIME_MS
 from doorstep_shared.ids import draw_clip_id, draw_event_id
 from doorstep_shared.signing import Kind, sign
+from doorstep_shared.statements import MAX_EPOCH_MS
 from doorstep_shared.wire import (
     MAX_ANNOUNCEMENT_BYTES,
     Ack,
@@ -88,6 +91,24 @@ def test_an_unknown_field_is_passed_over(body: Body) -> None:
 def test_another_version_is_refused(body: Body) -> None:
     with pytest.raises(BadMessageError):
         decode_body(type(body), json.dumps(json.loads(body.encode()) | {"v": 2}).encode())
+
+
+@pytest.mark.parametrize(
+    "body", [b for b in EXAMPLES if isinstance(b, Event | Health)], ids=lambda b: type(b).__name__
+)
+def test_a_time_is_one_that_every_reader_has_a_date_for(body: Body) -> None:
+    fields = json.loads(body.encode())
+    decode_body(type(body), json.dumps(fields | {"at": MAX_TIME_MS}).encode())
+    for no_date in (-1, MAX_TIME_MS + 1, MAX_SAFE_INT):
+        with pytest.raises(BadMessageError):
+            decode_body(type(body), json.dumps(fields | {"at": no_date}).encode())
+
+
+def test_the_last_moment_has_a_date_in_every_time_zone_and_an_epoch_later() -> None:
+    last = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=MAX_TIME_MS)
+    assert last.isoformat(timespec="milliseconds") == "9998-12-31T23:59:59.999+00:00"
+    epoch_later = last + timedelta(milliseconds=MAX_EPOCH_MS)
+    assert epoch_later.astimezone(timezone(timedelta(hours=14))).year == 9999
 
 
 def test_a_message_that_is_too_long_is_refused_unread() -> None:
