@@ -30,6 +30,7 @@ from doorstep_device.rules.motion import MotionRule, MotionSettings
 from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_hardware.pins import read_pins
 from doorstep_shared.errors import DoorstepError, RefusedError
+from doorstep_shared.terminal import plain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -197,7 +198,7 @@ def _checks(settings: DeviceSettings) -> Iterator[tuple[str, Callable[[], str]]]
 
 
 def _say(text: str) -> None:
-    stderr.print(text, soft_wrap=True, markup=False)
+    stderr.print(plain(text), soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

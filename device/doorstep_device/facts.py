@@ -12,11 +12,15 @@ from typing import Any
 
 import structlog
 
+from doorstep_shared.terminal import plain
+
 
 def configure_facts(*, as_json: bool) -> None:
     """Tell facts on standard output from now on, as JSON or for people."""
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if as_json
+        else [_disarm, structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[
@@ -24,10 +28,23 @@ def configure_facts(*, as_json: bool) -> None:
             structlog.processors.add_log_level,
             _stamp,
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
     )
+
+
+def _disarm(
+    _logger: object, _method: str, fact: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave nothing in it that could command a terminal: a broker chose some of the words.
+
+    What is no text is shown by its `repr`, which escapes.
+    """
+    for name, value in fact.items():
+        if isinstance(value, str):
+            fact[name] = plain(value)
+    return fact
 
 
 def _stamp(

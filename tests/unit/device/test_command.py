@@ -214,3 +214,15 @@ def test_the_state_folder_of_the_command_line_comes_first(
     assert read_settings(tmp_path).state_dir == tmp_path
     assert read_settings().state_dir == Path("/elsewhere")
     assert read_settings().outbox_mib == 100
+
+
+def test_what_a_service_refuses_in_is_shown_and_commands_no_terminal(
+    call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RefusedError("\x1b]0;OWNED\x07", safe="\x9b2J", do="\u202e")
+
+    monkeypatch.setattr(command, "enrol_by_claim", refuse)
+    assert call("enrol", "DS1.X") == 1
+    said = "doorstep-device: \ufffd]0;OWNED\ufffd.\n\ufffd2J\nDo: \ufffd\n"
+    assert capsys.readouterr().err == said
