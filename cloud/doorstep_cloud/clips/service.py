@@ -102,7 +102,9 @@ def object_key(clip: ClipId, name: ObjectName) -> str:
 def announce(
     unit: Unit, signed: Signed, manifest: Manifest, envelopes: Mapping[ObjectName, bytes], now: int
 ) -> None:
-    """Keep a clip's manifest and envelopes; the same manifest again changes nothing.
+    """Keep a clip's manifest and envelopes; the same manifest again brings what is missing.
+
+    An envelope is missing after the vault was lost. A deleted clip gets none back.
 
     Args:
         unit: A write unit.
@@ -118,13 +120,15 @@ def announce(
     if before is not None:
         if before.manifest_sha256 != signed.body_hash:
             raise ConflictError("another clip has this id already", safe="The first one is kept.")
+        if before.deleted_at_ms is None:
+            missing = {
+                name: envelope
+                for name, envelope in envelopes.items()
+                if not _has_envelope(unit, manifest.clip, name)
+            }
+            _write_envelopes(unit, manifest.clip, missing, now)
         return
-    for name, envelope in envelopes.items():
-        # A row may be left from a unit whose second half was cut off; it was never served.
-        row = EnvelopeRow(
-            clip=manifest.clip, object=name.value, envelope=envelope, written_at_ms=now
-        )
-        unit.vault.merge(row)
+    _write_envelopes(unit, manifest.clip, envelopes, now)
     unit.main.add(_clip_row(signed, manifest, now))
     # The objects refer to the clip, and nothing else tells the session which goes first.
     unit.main.flush()
@@ -133,13 +137,19 @@ def announce(
 
 
 def find_object(unit: Unit, device: DeviceId, clip: ClipId, name: ObjectName) -> ObjectState | None:
-    """Return an announced object of one of ``device``'s clips; None if it has no such clip."""
-    owner = unit.main.scalar(select(ClipRow.device).where(ClipRow.id == clip))
-    if owner != device:
+    """Return an announced object of one of ``device``'s clips.
+
+    None if it has no such clip, or has to announce it again: the object's envelope is
+    missing, without which nobody could open what is stored.
+    """
+    found = unit.main.get(ClipRow, clip)
+    if found is None or found.device != device:
         return None
     row = unit.main.get(ClipObjectRow, (clip, name.value))
     if row is None:
         return ObjectState(None, None)
+    if not _has_envelope(unit, clip, name) and found.deleted_at_ms is None:
+        return None
     return ObjectState(PayloadFacts(length=row.length, sha256=row.sha256), row.receipt)
 
 
@@ -218,6 +228,19 @@ def find_sealed(unit: Unit, clip: ClipId, name: ObjectName) -> SealedObject | No
     if envelope is None:
         return None
     return SealedObject(envelope.envelope, row.length, row.sha256, object_key(clip, name))
+
+
+def _has_envelope(unit: Unit, clip: ClipId, name: ObjectName) -> bool:
+    return unit.vault.get(EnvelopeRow, (clip, name.value)) is not None
+
+
+def _write_envelopes(
+    unit: Unit, clip: ClipId, envelopes: Mapping[ObjectName, bytes], now: int
+) -> None:
+    for name, envelope in envelopes.items():
+        # A row may be left from a unit whose second half was cut off; it was never served.
+        row = EnvelopeRow(clip=clip, object=name.value, envelope=envelope, written_at_ms=now)
+        unit.vault.merge(row)
 
 
 def _clip_row(signed: Signed, manifest: Manifest, now: int) -> ClipRow:

@@ -1,6 +1,7 @@
 """Where clips rest: what is known of them in main, what opens them in vault.
 
-A row in main without its envelopes in vault is a deleted clip.
+A row in main without its envelopes in vault is a clip that nobody can open: deleted if it
+is a tombstone, and otherwise completed when its doorbell announces it again.
 """
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from doorstep_cloud.clips.service import object_key, record_stored
+from doorstep_cloud.clips.service import find_object, object_key, record_stored
 from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore
@@ -52,7 +52,12 @@ class NotHeard:
     """Its doorbell was revoked while it was under way: it is not stored."""
 
 
-Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed | NotHeard
+@dataclass(frozen=True, slots=True)
+class NotAnnounced:
+    """Its envelope was lost while it was under way: a receipt would be for what nobody can open."""
+
+
+Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed | NotHeard | NotAnnounced
 
 
 class StoreRoom:
@@ -106,6 +111,8 @@ class StoreRoom:
             # Once more: the store takes its time, and no statement can come in between now.
             if find_sender(unit, key.device) is None:
                 return NotHeard()
+            if find_object(unit, key.device, key.clip, key.object) is None:
+                return NotAnnounced()
             record_stored(unit, key.clip, key.object, signed, self._now_ms())
             unit.commit()
         return Stored(signed)

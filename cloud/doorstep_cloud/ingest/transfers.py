@@ -23,6 +23,7 @@ from doorstep_cloud.ingest.storing import (
     Conflicted,
     Failed,
     Mismatched,
+    NotAnnounced,
     NotHeard,
     Stored,
     StoreRoom,
@@ -346,13 +347,16 @@ class TransferDesk:
             self._storing -= 1
             transfer.receiver.credit = self._credit()
             if isinstance(outcome, NotHeard):
+                self._counters.add(Count.DROPPED_UNKNOWN_SENDER)
                 self._drop(key)
+            elif isinstance(outcome, NotAnnounced):
+                self._drop(key)
+                self._refuse(key, Command.FIN, Code.PAUSE, Reason.CLIP_UNKNOWN)
             else:
                 self._carry_out(key, transfer, self._conclude(key, transfer, outcome))
 
     def _drop(self, key: SpoolKey) -> None:
-        """Forget what a revoked doorbell brought; it is told nothing."""
-        self._counters.add(Count.DROPPED_UNKNOWN_SENDER)
+        """Forget what was brought of an object that is not stored."""
         self._spool.discard(key)
         del self._transfers[key]
 

@@ -192,6 +192,59 @@ def test_the_same_announcement_again_changes_nothing(unit: Unit) -> None:
     assert read_clip(unit, clip.id).stored_at_ms == NOW_MS + 1
 
 
+def lose_vault(unit: Unit, clip: Clip, *names: ObjectName) -> None:
+    for name in names or ObjectName:
+        unit.vault.delete(unit.vault.get_one(EnvelopeRow, (clip.id, name.value)))
+    unit.vault.flush()
+
+
+def test_the_same_announcement_again_brings_back_the_envelopes_that_are_missing(unit: Unit) -> None:
+    clip = clip_of()
+    keep(unit, clip)
+    store(unit, clip)
+    lose_vault(unit, clip, ObjectName.FILE, ObjectName.DETAILS)
+    keep(unit, clip)
+    for name, box in clip.boxes.items():
+        sealed = find_sealed(unit, clip.id, name)
+        assert sealed is not None
+        assert sealed.envelope == box.envelope
+
+
+def test_an_envelope_that_is_here_is_not_written_again(unit: Unit) -> None:
+    clip = clip_of()
+    keep(unit, clip)
+    envelopes = dict.fromkeys(clip.boxes, b"another")
+    announce(unit, clip.signed, clip.manifest, envelopes, NOW_MS)
+    row = unit.vault.get_one(EnvelopeRow, (clip.id, "file"))
+    assert row.envelope == clip.boxes[ObjectName.FILE].envelope
+
+
+def test_a_deleted_clip_gets_no_envelope_back(unit: Unit) -> None:
+    clip = clip_of()
+    keep(unit, clip)
+    lose_vault(unit, clip)
+    unit.main.get_one(ClipRow, clip.id).deleted_at_ms = NOW_MS
+    keep(unit, clip)
+    unit.vault.flush()
+    assert unit.vault.scalars(select(EnvelopeRow)).all() == []
+
+
+def test_an_object_without_its_envelope_is_to_be_announced_again(unit: Unit) -> None:
+    clip = clip_of()
+    keep(unit, clip)
+    store(unit, clip)
+    lose_vault(unit, clip, ObjectName.FILE)
+    device = FRONT.device.id
+    assert find_object(unit, device, clip.id, ObjectName.FILE) is None
+    thumb = find_object(unit, device, clip.id, ObjectName.THUMB)
+    assert thumb is not None
+    assert thumb.receipt == b"receipt"
+    keep(unit, clip)
+    file = find_object(unit, device, clip.id, ObjectName.FILE)
+    assert file is not None
+    assert file.receipt == b"receipt"
+
+
 def test_another_manifest_under_a_taken_id_is_a_conflict(unit: Unit) -> None:
     clip = clip_of()
     keep(unit, clip)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, select
 
 from doorstep_cloud.clips.service import announce, find_object
+from doorstep_cloud.clips.tables import ClipObjectRow, EnvelopeRow
 from doorstep_cloud.ingest.counters import Count, IngestCounters
-from doorstep_cloud.ingest.storing import NotHeard, Outcome, Stored, StoreRoom
+from doorstep_cloud.ingest.storing import NotAnnounced, NotHeard, Outcome, Stored, StoreRoom
 from doorstep_cloud.ingest.transfers import TransferDesk
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore
@@ -16,7 +18,14 @@ from doorstep_shared.ids import HouseholdId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import Command, SegmentTopic, TransferTopic
-from doorstep_shared.transfer import CHUNK_BYTES, Init, encode_init
+from doorstep_shared.transfer import (
+    CHUNK_BYTES,
+    Code,
+    Init,
+    Reason,
+    decode_reply,
+    encode_init,
+)
 from tests.cloud_world import House
 from tests.people import NOW_MS, doorbell, epoch_identity, random_from
 from tests.scripted_doorbell import Clip, make_clip
@@ -115,6 +124,54 @@ def test_one_revoked_while_the_store_works_gets_no_receipt(
     shelf.when_put = lambda: house.revoke(FRONT)
     assert keep(room, clip, tmp_path) == NotHeard()
     assert not has_receipt(databases, clip)
+
+
+def lose_vault(databases: Databases) -> None:
+    with databases.write() as unit:
+        unit.vault.execute(delete(EnvelopeRow))
+        unit.commit()
+
+
+def test_an_object_whose_envelope_was_lost_meanwhile_gets_no_receipt(
+    *, room: StoreRoom, shelf: Shelf, clip: Clip, databases: Databases, tmp_path: Path
+) -> None:
+    shelf.when_put = lambda: lose_vault(databases)
+    assert keep(room, clip, tmp_path) == NotAnnounced()
+    with databases.read() as unit:
+        assert unit.main.scalars(select(ClipObjectRow.receipt)).all() == [None]
+
+
+def test_its_doorbell_announces_it_again_and_then_gets_the_receipt(
+    *, room: StoreRoom, shelf: Shelf, clip: Clip, databases: Databases, tmp_path: Path
+) -> None:
+    said: list[tuple[str, bytes]] = []
+    spool, payload = Spool(tmp_path / "spool"), clip.boxes[FILE].payload
+    desk = TransferDesk(
+        databases, spool, room, lambda *message: said.append(message), IngestCounters(), workers=1
+    )
+
+    def bring() -> bytes:
+        """Bring all of it, and return the last that was said."""
+        desk.take(TransferTopic(FRONT.device.id, clip.id, FILE, Command.INIT), encode_init(Init()))
+        desk.take(SegmentTopic(FRONT.device.id, clip.id, FILE, 0), payload)
+        before = len(said)
+        desk.take(TransferTopic(FRONT.device.id, clip.id, FILE, Command.FIN), b"")
+        wait_until(lambda: len(said) > before, what="the answer to fin")
+        return said[-1][1]
+
+    shelf.when_put = lambda: lose_vault(databases)
+    reply = decode_reply(bring())
+    assert (reply.code, reply.reason) == (Code.PAUSE, Reason.CLIP_UNKNOWN)
+    assert spool.reserved_bytes(FRONT.device.id) == 0
+    shelf.when_put = lambda: None
+    envelopes = {name: box.envelope for name, box in clip.boxes.items()}
+    with databases.write() as unit:
+        announce(unit, clip.signed, clip.manifest, envelopes, NOW_MS)
+        unit.commit()
+    bring()
+    desk.stop()
+    assert has_receipt(databases, clip)
+    assert [topic.endswith("/ack") for topic, _ in said].count(True) == 1
 
 
 def test_what_a_revoked_doorbell_had_under_way_is_dropped_in_silence(
