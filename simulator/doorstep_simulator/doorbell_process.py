@@ -20,6 +20,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from doorstep_device.adapters.clock import PacedClock, SystemClock
 from doorstep_device.adapters.gpio import GpioPanel
+from doorstep_device.adapters.process import forbid_core_files
 from doorstep_device.bootstrap import DeviceSettings, build_agent
 from doorstep_device.facts import configure_facts
 from doorstep_device.ports.camera import Camera
@@ -165,6 +166,8 @@ def main(
     offline: Annotated[bool, typer.Option("--offline", help="Begin with a cut network.")] = False,
 ) -> None:
     """Run one simulated doorbell; a process started by its parent, not by people."""
+    # It stays dumpable: the mark of its run, in its environment, is read by the next run.
+    forbid_core_files()
     os.umask(0o077)
     configure_facts(as_json=True)
     host, _, port = broker.rpartition(":")

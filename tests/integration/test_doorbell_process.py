@@ -1,5 +1,6 @@
 """The doorbell as a process: commands in, facts out, and power that can be cut."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -100,6 +101,35 @@ def test_its_log_keeps_facts_but_no_scores(bell: Doorbell) -> None:
     log = bell.wiring.log.read_text()
     assert "agent_started" in log
     assert "frame_scored" not in log
+
+
+def core_limits(pid: int) -> list[str]:
+    """Return a running process's soft and hard limit of core files."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
+    return line.removeprefix("Max core file size").split()[:2]
+
+
+def test_no_crash_of_it_leaves_a_core_file(bell: Doorbell) -> None:
+    assert bell._process is not None
+    assert core_limits(bell._process.pid) == ["0", "0"]
+
+
+def test_no_crash_of_the_real_agent_leaves_one_either(card: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doorstep_device", "run", "--state", str(card)],
+        env=os.environ | {"GPIOZERO_PIN_FACTORY": "mock"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert "agent_started" in next(line for line in process.stdout if "agent_" in line)
+            assert core_limits(process.pid) == ["0", "0"]
+        finally:
+            process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_without_a_card_it_says_what_to_do(tmp_path: Path) -> None:
