@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 
 from doorstep_cloud.events.paging import ListQuery, Page, Place
 from doorstep_cloud.events.rules import EventItem
@@ -48,6 +48,7 @@ def record_event(
     )
     before = unit.main.get(EventRow, (device, event.event))
     if before is None:
+        row.place = _last_place(unit, household) + 1
         unit.main.add(row)
         # So that the same event, again in this very unit, is found.
         unit.main.flush()
@@ -90,30 +91,26 @@ def list_events(unit: Unit, household: HouseholdId, query: ListQuery) -> Page[Ev
 
 
 def events_after(unit: Unit, household: HouseholdId, last: EventId) -> Sequence[EventItem]:
-    """Return what a listener missed after ``last``, oldest first; at most 500.
+    """Return what a listener missed after ``last``, in the order it was taken; at most 500.
 
     A listener whose last event is unknown here has missed nothing that can be told.
     """
-    at = unit.main.scalar(
-        select(EventRow.received_at_ms)
-        .where(EventRow.household == household, EventRow.id == last)
-        .order_by(EventRow.received_at_ms.desc())
-    )
-    if at is None:
+    of_household = EventRow.household == household
+    # Two doorbells may draw the same id: better told twice than missed.
+    heard = select(func.min(EventRow.place)).where(of_household, EventRow.id == last)
+    if (place := unit.main.scalar(heard)) is None:
         return ()
-    later: ColumnElement[bool] = tuple_(EventRow.received_at_ms, EventRow.id) > tuple_(at, last)
     statement = (
         select(EventRow)
-        .where(EventRow.household == household, later)
-        .order_by(EventRow.received_at_ms.desc(), EventRow.id.desc())
+        .where(of_household, EventRow.place > place)
+        .order_by(EventRow.place.desc())
         .limit(RESUMED_ITEMS)
     )
     return _items(unit, tuple(reversed(unit.main.scalars(statement).all())))
 
 
-def last_received_ms(unit: Unit, household: HouseholdId) -> int:
-    """Return when the household's newest event counts as received; 0 when it has none."""
-    newest = select(func.max(EventRow.received_at_ms)).where(EventRow.household == household)
+def _last_place(unit: Unit, household: HouseholdId) -> int:
+    newest = select(func.max(EventRow.place)).where(EventRow.household == household)
     return unit.main.scalar(newest) or 0
 
 

@@ -15,7 +15,9 @@ class EventRow(MainBase):
 
     Attributes:
         at_ms: When it happened, by the doorbell's clock.
-        received_at_ms: When the service took it, by the service's clock; what listeners resume by.
+        received_at_ms: When the service took it, by the service's clock, which may be put back.
+        place: Counts the household's events from 1, in the order they were taken; what
+            listeners resume by.
     """
 
     __tablename__ = "event"
@@ -24,7 +26,7 @@ class EventRow(MainBase):
         CheckConstraint("alert in ('now', 'digest', 'none')", name="alert_known"),
         # Newest first, of one household, with the id to break ties: the order of every list.
         Index(None, "household", "at_ms", "id"),
-        Index(None, "household", "received_at_ms", "id"),
+        Index(None, "household", "place", unique=True),
     )
 
     device: Mapped[str] = mapped_column(primary_key=True)
@@ -35,6 +37,7 @@ class EventRow(MainBase):
     at_ms: Mapped[int]
     clock_synced: Mapped[bool]
     received_at_ms: Mapped[int]
+    place: Mapped[int]
 
 
 class ClipEventRow(MainBase):

@@ -20,7 +20,7 @@ from doorstep_cloud.devices.service import (
 )
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.rules import EventItem
-from doorstep_cloud.events.service import last_received_ms, record_event
+from doorstep_cloud.events.service import record_event
 from doorstep_cloud.households.chain import (
     MAX_STATEMENT_BYTES,
     is_epoch,
@@ -154,7 +154,6 @@ class ControlDesk:
         self._counters = counters
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
-        self._last_ms: dict[HouseholdId, int] = {}
         self._greeted: dict[DeviceId, Greeting] = {}
 
     def run(self) -> None:
@@ -214,18 +213,6 @@ class ControlDesk:
             unit.commit()
         return batch
 
-    def _receive(self, unit: Unit, household: HouseholdId, now: int) -> int:
-        """Return when an event counts as received: later than the household's event before it.
-
-        Listeners come back by the last event they heard; of two that share a
-        millisecond, or after a step back of our clock, they could miss one.
-        """
-        if household not in self._last_ms:
-            self._last_ms[household] = last_received_ms(unit, household)
-        received = max(now, self._last_ms[household] + 1)
-        self._last_ms[household] = received
-        return received
-
     def _tell(self, batch: _Batch) -> None:
         """Answer doorbells and wake listeners: all of it is committed."""
         for household, item in batch.news:
@@ -260,8 +247,7 @@ class ControlDesk:
             return
         match letter.body:
             case Event() as event:
-                received = self._receive(unit, sender.household, now)
-                _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=received)
+                _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=now)
             case Announcement() as announcement:
                 _take_announcement(unit, batch, sender, announcement, now)
             case Hello() as hello:

@@ -10,7 +10,7 @@ CREATE INDEX ix_device_household ON device (household);
 
 CREATE INDEX ix_event_household_at_ms_id ON event (household, at_ms, id);
 
-CREATE INDEX ix_event_household_received_at_ms_id ON event (household, received_at_ms, id);
+CREATE UNIQUE INDEX ix_event_household_place ON event (household, place);
 
 CREATE INDEX ix_session_household_member ON session (household, member);
 
@@ -109,6 +109,7 @@ CREATE TABLE event (
 	at_ms INTEGER NOT NULL,
 	clock_synced BOOLEAN NOT NULL,
 	received_at_ms INTEGER NOT NULL,
+	place INTEGER NOT NULL,
 	CONSTRAINT pk_event PRIMARY KEY (device, id),
 	CONSTRAINT ck_event_alert_known CHECK (alert in ('now', 'digest', 'none')),
 	CONSTRAINT ck_event_kind_known CHECK (kind in ('ring', 'motion'))

@@ -153,6 +153,15 @@ def test_a_listener_that_comes_back_hears_what_it_missed_in_order(unit: Unit) ->
     assert events_after(unit, OTHER, events[1].event) == ()
 
 
+def test_after_an_id_that_two_doorbells_drew_nothing_is_missed(unit: Unit) -> None:
+    events = [make_event(NOW_MS, seed) for seed in range(2)]
+    for event in events:
+        record(unit, event)
+    record_event(unit, HOUSEHOLD, BACK.device.id, ClipKind.RING, events[0], now=NOW_MS)
+    missed = events_after(unit, HOUSEHOLD, events[0].event)
+    assert [item.id for item in missed] == [events[1].event, events[0].event]
+
+
 def test_an_event_names_the_first_clip_that_shows_it_whichever_came_first(unit: Unit) -> None:
     event = make_event(NOW_MS)
     second = clip_of(2, events=(event.event,), part=2)

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("at_ms", INT, nullable=False),
         sa.Column("clock_synced", sa.Boolean(), nullable=False),
         sa.Column("received_at_ms", INT, nullable=False),
+        sa.Column("place", INT, nullable=False),
         sa.CheckConstraint("alert in ('now', 'digest', 'none')", name=op.f("ck_event_alert_known")),
         sa.CheckConstraint("kind in ('ring', 'motion')", name=op.f("ck_event_kind_known")),
         sa.PrimaryKeyConstraint("device", "id", name=op.f("pk_event")),
@@ -70,12 +71,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_event_household_at_ms_id"), "event", ["household", "at_ms", "id"], unique=False
     )
-    op.create_index(
-        op.f("ix_event_household_received_at_ms_id"),
-        "event",
-        ["household", "received_at_ms", "id"],
-        unique=False,
-    )
+    op.create_index(op.f("ix_event_household_place"), "event", ["household", "place"], unique=True)
     op.create_table(
         "household",
         sa.Column("id", sa.Text(), nullable=False),
