@@ -6,7 +6,6 @@ no epoch, no envelope.
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +18,7 @@ from rich.text import Text
 from doorstep_client.clips import ClipItem, EventItem
 from doorstep_client.service import Progress as OnProgress
 from doorstep_shared.errors import DoorstepError
+from doorstep_shared.terminal import commands_terminal, plain
 
 stdout = Console()
 stderr = Console(stderr=True, highlight=False)
@@ -28,16 +28,10 @@ tables = Console(width=1000)
 # A clock that was never set from outside may still be right; this far off it is not.
 CLOCK_OFF_S = 60
 
+SAFE_ALL_THE_SAME = "Your keys never left this computer."
+ASK_AGAIN = "doorstep status        (shows how your household and its service are)"
+
 STATE_WORDS = {"announced": "on its way", "stored": "stored"}
-
-
-def plain(text: str) -> str:
-    """Return ``text`` with nothing in it that could command a terminal.
-
-    A service may put escape sequences or characters that turn the line round
-    (Unicode's bidirectional controls) into what it says; they are shown as a mark.
-    """
-    return "".join("\N{REPLACEMENT CHARACTER}" if _commands(c) else c for c in text)
 
 
 def say(text: str) -> None:
@@ -46,8 +40,10 @@ def say(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON value on one line, for scripts."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """Print one JSON value on one line, for scripts; nothing in it could command a terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    # Outside its strings JSON has no such character, so that the value stays the same.
+    sys.stdout.write("".join(_escaped(c) if commands_terminal(c) else c for c in text) + "\n")
     sys.stdout.flush()
 
 
@@ -63,12 +59,13 @@ def ring_bell() -> None:
 
 
 def print_error(program: str, error: DoorstepError) -> None:
-    """Print the three lines of an error: the fact, what is safe, the next command."""
+    """Print the three lines of an error: the fact, what is safe, the next command.
+
+    A service that says no need not say more; then the lines are ours.
+    """
     say(f"{program}: {error.fact.rstrip('.')}.")
-    if error.safe:
-        say(error.safe)
-    if error.do:
-        say(f"Do: {error.do}")
+    say(error.safe or SAFE_ALL_THE_SAME)
+    say(f"Do: {error.do or ASK_AGAIN}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -77,20 +74,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
+        table.add_row(*(Text(plain(cell).replace("\n", " ")) for cell in row))
     tables.print(table, soft_wrap=True)
 
 
 def local_time(at: datetime) -> str:
     """Return ``at`` as a person near the door would say it."""
-    return at.astimezone().strftime("%a %d %b %H:%M:%S")
+    return _at_home(at).strftime("%a %d %b %H:%M:%S")
+
+
+def _at_home(at: datetime) -> datetime:
+    try:
+        return at.astimezone()
+    except (OverflowError, ValueError, OSError):
+        # A doorbell's clock may say anything; the calendar's first and last day stay UTC.
+        return at
 
 
 def event_line(event: EventItem) -> str:
     """Return one event as `listen` prints it."""
     word = "Ring" if event.kind == "ring" else "Motion"
     if event.is_missed:
-        word = f"{word} missed at {event.at.astimezone():%H:%M:%S}"
+        word = f"{word} missed at {_at_home(event.at):%H:%M:%S}"
     late_s = (event.received_at - event.at).total_seconds()
     clock = "" if event.clock_synced or abs(late_s) < CLOCK_OFF_S else "  (its clock is off)"
     return f"{local_time(event.at)}  {word}  at {event.device}{clock}"
@@ -112,9 +117,10 @@ def clip_row(clip: ClipItem) -> tuple[str, ...]:
     )
 
 
-def _commands(character: str) -> bool:
-    # Cc: controls, ESC among them. Cf: formats, the bidirectional ones among them.
-    return character != "\n" and unicodedata.category(character) in {"Cc", "Cf"}
+def _escaped(character: str) -> str:
+    """Return ``character`` as JSON escapes it (RFC 8259 section 7)."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 @contextmanager

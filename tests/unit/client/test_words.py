@@ -1,6 +1,10 @@
 """What the command says, and what it refuses before it says anything."""
 
+import io
+import json
 import stat
+import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +19,10 @@ from doorstep_client.service import Service
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import draw_clip_id, draw_event_id
 from doorstep_shared.manifest import ClipKind
+from doorstep_shared.terminal import plain
 from tests.people import FRONT_DOOR, NOW_MS, random_from
+
+COMMANDING = ("\x1b", "\x7f", "\x9b", "\r", "\x07", "\u202e", "\u2066", "\u2028", "\U000e0001")
 
 AT = datetime.fromtimestamp(NOW_MS / 1000, UTC)
 
@@ -37,14 +44,43 @@ def event(**changes: object) -> clips.EventItem:
 
 @given(st.text())
 def test_nothing_the_service_says_commands_a_terminal(text: str) -> None:
-    shown = output.plain(text)
+    shown = plain(text)
     assert len(shown) == len(text)
-    for forbidden in ("\x1b", "\x9b", "\r", "\x07", "\u202e", "\u2066"):
+    for forbidden in COMMANDING:
         assert forbidden not in shown
 
 
+@given(st.text() | st.text(alphabet='\x1b\x7f\x9b\u202e\u2066\u2028\U000e0001é\n\\"'))
+def test_json_commands_no_terminal_either_and_says_the_same(text: str) -> None:
+    with redirect_stdout(io.StringIO()) as said:
+        output.print_json({"agent": text})
+    line = said.getvalue()
+    assert line.count("\n") == 1
+    assert not any(forbidden in line for forbidden in COMMANDING)
+    assert json.loads(line) == {"agent": text}
+
+
+def test_half_a_character_is_printed_as_a_mark() -> None:
+    assert plain("\ud800x") == "\ufffdx"
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z"]
+)
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Midway"])
+def test_a_doorbell_whose_clock_is_far_off_is_shown_in_any_zone(
+    text: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    at = datetime.fromisoformat(text)
+    assert "missed" in output.event_line(event(at=at, received_at=at, is_missed=True))
+    monkeypatch.undo()
+    time.tzset()
+
+
 def test_plain_words_stay_as_they_are() -> None:
-    assert output.plain("Zürich, 3 Clips — ok\n") == "Zürich, 3 Clips — ok\n"
+    assert plain("Zürich, 3 Clips — ok\n") == "Zürich, 3 Clips — ok\n"
 
 
 def test_a_title_with_an_escape_sequence_is_shown_without_it(
