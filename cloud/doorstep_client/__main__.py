@@ -1,5 +1,6 @@
 """The ``doorstep`` command: what people of a household type."""
 
+import io
 import os
 import secrets
 import shutil
@@ -10,10 +11,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import typer
 
 from doorstep_client import clips, listening, output
+from doorstep_client.answers import DeviceItem, DeviceList, NewToken, TokenItem, TokenList
 from doorstep_client.errors import ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
@@ -112,7 +115,7 @@ def status(*, as_json: Json = False) -> None:
     """Show whether everything is well: service, household, doorbells."""
     with _household() as household:
         chain = household.chain()
-        devices = household.ask(lambda service: service.get("/v1/devices"))["items"]
+        devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items
         statement = chain.head.statement
         facts = {
             "service": household.account.url,
@@ -121,7 +124,7 @@ def status(*, as_json: Json = False) -> None:
             "statement": statement.seq,
             "key_until_ms": statement.epoch.not_after,
             "waiting_claims": len(household.pending_claims()),
-            "devices": devices,
+            "devices": [device.model_dump(mode="json") for device in devices],
         }
     if as_json:
         output.print_json(facts)
@@ -138,7 +141,7 @@ def status(*, as_json: Json = False) -> None:
         else "The key that clips are sealed to is past its time; your doorbells go on using it."
     )
     for device in devices:
-        output.print_line(f"Doorbell {device['id']}: {_device_words(device)}.")
+        output.print_line(f"Doorbell {device.id}: {_device_words(device)}.")
     if not devices:
         output.print_line("No doorbell yet. Next: doorstep device add")
     if facts["waiting_claims"]:
@@ -325,13 +328,13 @@ def device_add(
 def device_list(*, as_json: Json = False) -> None:
     """List your doorbells."""
     with _household() as household:
-        devices = household.ask(lambda service: service.get("/v1/devices"))["items"]
+        devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items
     if as_json:
-        output.print_json(devices)
+        output.print_json([device.model_dump(mode="json") for device in devices])
     elif not devices:
         output.say("No doorbell yet. Next: doorstep device add")
     else:
-        rows = ((d["id"], _device_words(d), d.get("agent") or "") for d in devices)
+        rows = ((d.id, _device_words(d), d.agent or "") for d in devices)
         output.print_table(("doorbell", "state", "software"), rows)
 
 
@@ -358,25 +361,25 @@ def token_create(
     """Make a token for a script; it is shown once."""
     body = {"name": name, "scopes": scopes.split(), "days": days}
     with _household() as household:
-        made = household.ask(lambda service: service.post("/v1/tokens", body))
+        made = household.ask(lambda service: service.post("/v1/tokens", NewToken, body))
     if as_json:
-        output.print_json(made)
+        output.print_json(made.model_dump(mode="json"))
         return
-    output.say(f"Token {made['id']} until {made['expires_at']}; it is not shown again.")
-    output.print_line(made["token"])
+    output.say(f"Token {made.id} until {_day(made)}; it is not shown again.")
+    output.print_line(made.token)
 
 
 @token_app.command("list")
 def token_list(*, as_json: Json = False) -> None:
     """List tokens; never their secrets."""
     with _household() as household:
-        tokens = household.ask(lambda service: service.get("/v1/tokens"))["items"]
+        tokens = household.ask(lambda service: service.get("/v1/tokens", TokenList)).items
     if as_json:
-        output.print_json(tokens)
+        output.print_json([token.model_dump(mode="json") for token in tokens])
     elif not tokens:
         output.say("There are no tokens.")
     else:
-        rows = ((t["id"], t["name"], " ".join(t["scopes"]), t["expires_at"]) for t in tokens)
+        rows = ((t.id, t.name, " ".join(t.scopes), _day(t)) for t in tokens)
         output.print_table(("token", "name", "may", "until"), rows)
 
 
@@ -386,12 +389,15 @@ def token_revoke(
 ) -> None:
     """End a token at once."""
     with _household() as household:
-        household.ask(lambda service: service.delete(f"/v1/tokens/{token}"))
+        household.ask(lambda service: service.delete(f"/v1/tokens/{quote(token, safe='')}"))
     output.say("Revoked.")
 
 
 def main() -> None:
     """Run the command; exit 0 done, 1 failed, 2 usage."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows fewer characters than Unicode has shows the others by number.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="doorstep")
     except DoorstepError as error:
@@ -452,13 +458,17 @@ class NoAnswerError(ServiceUnreachableError):
     """A claim waits for its doorbell."""
 
 
-def _device_words(device: dict[str, object]) -> str:
+def _day(token: TokenItem) -> str:
+    return token.expires_at.isoformat()
+
+
+def _device_words(device: DeviceItem) -> str:
     words = {
-        "active": "online" if device["is_online"] else "not heard of lately",
+        "active": "online" if device.is_online else "not heard of lately",
         "unlisted": "not added yet: doorstep device add --resume",
         "revoked": "removed",
     }
-    return words.get(str(device["state"]), str(device["state"]))
+    return words.get(device.state, device.state)
 
 
 def _memory_folder() -> str | None:

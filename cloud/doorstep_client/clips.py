@@ -9,73 +9,73 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import httpx
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from doorstep_client.answers import Answer, Moment, Word, read_answer
+from doorstep_client.errors import OddAnswerError
 from doorstep_client.household import Household
 from doorstep_client.service import Progress, Service
 from doorstep_shared.errors import BadMessageError
-from doorstep_shared.fields import ClipIdField, DeviceIdField, EventIdField
+from doorstep_shared.fields import MAX_SAFE_INT, ClipIdField, Counter, DeviceIdField, EventIdField
 from doorstep_shared.ids import parse_clip_id
-from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
+from doorstep_shared.manifest import MAX_EVENTS, ClipKind, Manifest, ObjectName
 from doorstep_shared.opening import (
     UnprovenClipError,
     VerifiedObject,
     check_manifest,
     open_object,
 )
-from doorstep_shared.signing import decode_signed
+from doorstep_shared.signing import Signed
 
-M = TypeVar("M", bound="_Answer")
+T = TypeVar("T", bound=Answer)
 
 LATEST: Final = "latest"
 PAGE_ITEMS: Final = 100
 
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+Seconds = Annotated[float, Field(ge=0, le=MAX_SAFE_INT)]
 
 
-class EventItem(_Answer):
+class EventItem(Answer):
     """An event, as the service tells it."""
 
     id: EventIdField
     kind: ClipKind
     device: DeviceIdField
-    at: AwareDatetime
-    received_at: AwareDatetime
+    at: Moment
+    received_at: Moment
     clock_synced: bool
-    alert: str
+    alert: Word
     is_missed: bool
     clip: ClipIdField | None
 
 
-class StoredObject(_Answer):
+class StoredObject(Answer):
     """One of a clip's objects, as the service tells it."""
 
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Counter
     is_stored: bool
 
 
-class ClipItem(_Answer):
+class ClipItem(Answer):
     """A clip, as the service tells it."""
 
     id: ClipIdField
     device: DeviceIdField
     kind: ClipKind
-    events: tuple[EventIdField, ...]
-    started_at: AwareDatetime
-    ended_at: AwareDatetime
-    duration_s: float
-    pre_roll_s: float
-    part: int
+    events: Annotated[tuple[EventIdField, ...], Field(max_length=MAX_EVENTS)]
+    started_at: Moment
+    ended_at: Moment
+    duration_s: Seconds
+    pre_roll_s: Seconds
+    part: Counter
     is_last: bool
     is_truncated: bool
     state: Literal["announced", "stored"]
-    stored_at: AwareDatetime | None
-    objects: Mapping[str, StoredObject | None]
+    stored_at: Moment | None
+    objects: Annotated[Mapping[Word, StoredObject | None], Field(max_length=16)]
 
     @property
     def file(self) -> StoredObject | None:
@@ -100,12 +100,12 @@ class Filter:
 
 def list_events(household: Household, wanted: Filter) -> list[EventItem]:
     """Return the newest events first."""
-    return list(_pages(household, EventItem, "/v1/events", wanted))
+    return list(_pages(household, Page[EventItem], "/v1/events", wanted))
 
 
 def list_clips(household: Household, wanted: Filter) -> list[ClipItem]:
     """Return the newest clips first."""
-    return list(_pages(household, ClipItem, "/v1/clips", wanted))
+    return list(_pages(household, Page[ClipItem], "/v1/clips", wanted))
 
 
 def read_clip(household: Household, clip: str) -> ClipItem:
@@ -115,7 +115,7 @@ def read_clip(household: Household, clip: str) -> ClipItem:
         NotThereError: There is none.
     """
     known = named_clip(clip)
-    return _model(ClipItem, household.ask(lambda service: service.get(f"/v1/clips/{known}")))
+    return household.ask(lambda service: service.get(f"/v1/clips/{known}", ClipItem))
 
 
 def moment(text: str | None) -> str | None:
@@ -158,8 +158,8 @@ def check_clip(household: Household, clip: str) -> Manifest:
             recorded it.
     """
     known = read_clip(household, clip).id if clip == LATEST else named_clip(clip)
-    data = household.ask(lambda service: service.get_bytes(f"/v1/clips/{known}/manifest"))
-    manifest = check_manifest(decode_signed(data), household.chain().statements)
+    signed = household.ask(lambda service: service.get(f"/v1/clips/{known}/manifest", Signed))
+    manifest = check_manifest(signed, household.chain().statements)
     if manifest.clip != known:
         raise UnprovenClipError(
             "the service answered with another clip than the one asked for",
@@ -183,7 +183,10 @@ def open_clip_object(
             doorbell signed, or does not open.
     """
     path = f"/v1/clips/{manifest.clip}/{name.value}.age"
-    data = household.ask(lambda service: service.get_bytes(path, progress))
+    facts = manifest.objects.get(name)
+    # One that the manifest does not name is refused by `open_object`, whatever it holds.
+    size_bytes = facts.envelope.length + facts.payload.length if facts else 0
+    data = household.ask(lambda service: service.get_bytes(path, size_bytes, progress))
     return open_object(manifest, name, data, household.epochs())
 
 
@@ -193,47 +196,55 @@ def read_event(data: str) -> EventItem:
     Raises:
         BadMessageError: It is none.
     """
-    try:
-        return EventItem.model_validate_json(data)
-    except ValidationError as error:
-        raise BadMessageError("the service sent an event that is none") from error
+    return read_answer(EventItem, data.encode(), "GET /v1/events/stream")
 
 
-def _pages(household: Household, model: type[M], path: str, wanted: Filter) -> Iterator[M]:
+class Page(Answer, Generic[T]):
+    """Some items of a list, and the address of the next page."""
+
+    items: Annotated[tuple[T, ...], Field(max_length=PAGE_ITEMS)]
+    next: Annotated[str, Field(max_length=2048)] | None
+
+    def cursor(self, address: str) -> str | None:
+        """Return the cursor in ``next``, which leads on in the list at ``address``.
+
+        Raises:
+            OddAnswerError: It leads elsewhere, or nowhere.
+        """
+        if self.next is None:
+            return None
+        try:
+            onward, here = httpx.URL(self.next), httpx.URL(address)
+        except httpx.InvalidURL as error:
+            raise OddAnswerError("the service's next page has no address") from error
+        if _place(onward) != _place(here):
+            raise OddAnswerError("the service's next page is at another place than this one")
+        if not (cursors := onward.params.get_list("cursor")):
+            raise OddAnswerError("the service's next page has no beginning")
+        return cursors[0]
+
+
+def _place(url: httpx.URL) -> tuple[str, str, int | None, str]:
+    return url.scheme, url.host, url.port, url.path
+
+
+def _pages(household: Household, model: type[Page[T]], path: str, wanted: Filter) -> Iterator[T]:
     """Yield up to ``wanted.limit`` items, following the service's pages."""
     left, cursor = wanted.limit, None
     while left > 0:
-        page = _model(_Page, household.ask(partial(_get_page, path, wanted, left, cursor)))
-        yield from (_model(model, item) for item in page.items)
+        ask = partial(
+            Service.get,
+            path=path,
+            model=model,
+            kind=wanted.kind,
+            device=wanted.device,
+            since=wanted.since,
+            limit=min(left, PAGE_ITEMS),
+            cursor=cursor,
+        )
+        page = household.ask(ask)
+        yield from page.items[:left]
         left -= len(page.items)
-        cursor = page.cursor
+        cursor = page.cursor(household.account.url + path)
         if cursor is None or not page.items:
             return
-
-
-def _get_page(path: str, wanted: Filter, left: int, cursor: str | None, service: Service) -> object:
-    return service.get(
-        path,
-        kind=wanted.kind,
-        device=wanted.device,
-        since=wanted.since,
-        limit=min(left, PAGE_ITEMS),
-        cursor=cursor,
-    )
-
-
-class _Page(_Answer):
-    items: list[dict[str, object]]
-    next: str | None
-
-    @property
-    def cursor(self) -> str | None:
-        """Return the cursor in ``next``; its address is the service's business, not ours."""
-        return httpx.URL(self.next).params.get("cursor") if self.next else None
-
-
-def _model(model: type[M], data: object) -> M:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise BadMessageError(f"the service's answer is no {model.__name__}") from error

@@ -7,6 +7,17 @@ class ServiceUnreachableError(TryLaterError):
     """The service did not answer, or asked for patience."""
 
 
+class OddAnswerError(BadMessageError):
+    """The service answered what no service of ours answers."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(
+            fact,
+            safe="Nothing of it was used, and your keys never left this computer.",
+            do="doorstep status        (asks again; if it stays, tell whoever runs your service)",
+        )
+
+
 class OpenLineError(RefusedError):
     """Anybody on the way could read what is sent to this address."""
 

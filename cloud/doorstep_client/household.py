@@ -4,24 +4,29 @@ The service stores the chain; this module believes it only link by link, from
 the root kept at home. What it changes, it signs here.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from doorstep_client.answers import (
+    Answer,
+    Challenge,
+    ClaimPlace,
+    ClaimState,
+    Session,
+    StatementList,
+)
 from doorstep_client.errors import ConflictError, SignedOutError, WithheldError
 from doorstep_client.home import Founding, Home, ServiceAccount
 from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
-from doorstep_shared.encoding import from_base64url, to_base64url
-from doorstep_shared.errors import BadMessageError
-from doorstep_shared.ids import Random, draw_household_id, draw_member_id, parse_device_id
+from doorstep_shared.encoding import to_base64url
+from doorstep_shared.ids import Random, draw_household_id, draw_member_id
 from doorstep_shared.keyring import open_keyring, seal_keyrings
-from doorstep_shared.signing import Json, Kind, Signed, decode_signed, sign
+from doorstep_shared.signing import Json, Kind, Signed, sign
 from doorstep_shared.statements import (
     MAX_EPOCH_MS,
     Device,
@@ -37,6 +42,9 @@ from doorstep_shared.statements import (
 
 # Another member's computer may add a statement between our reading and our writing.
 ATTEMPTS: Final = 4
+
+# Four times what the service takes; a year of epochs is one kilobyte.
+MAX_KEYRING_BYTES: Final = 64 * 1024
 
 T = TypeVar("T")
 
@@ -70,6 +78,7 @@ def found(home: Home, url: str, invite: str, random: Random) -> ServiceAccount:
     with Service(url) as service:
         service.post(
             "/v1/households",
+            Answer,
             {
                 "invite": invite,
                 "statement": founding.statement.model_dump(mode="json"),
@@ -126,16 +135,16 @@ class Household:
     def sign_in(self) -> None:
         """Sign the service's challenge with this person's key and keep the session."""
         key = self.home.keys().sign
-        nonce = _text(self._service.post("/v1/sign-in/challenge", {}), "server_nonce")
+        challenge = self._service.post("/v1/sign-in/challenge", Challenge, {})
         body: dict[str, Json] = {
             "aud": self.account.url,
             "client": to_base64url(key.public.key_id),
-            "server_nonce": nonce,
+            "server_nonce": to_base64url(challenge.server_nonce),
             "at": now_ms(),
         }
         signed = sign(Kind.SIGN_IN, body, key)
-        answer = self._service.post("/v1/sessions", {"signed": signed.model_dump(mode="json")})
-        self._service.token = _text(answer, "token")
+        asked = {"signed": signed.model_dump(mode="json")}
+        self._service.token = self._service.post("/v1/sessions", Session, asked).token
         self.home.save_session(self._service.token)
 
     def chain(self) -> Chain:
@@ -156,11 +165,12 @@ class Household:
             self.home.save_chain(chain)
         return Chain(heads[-1], tuple(head.statement for head in heads))
 
-    def _statements_after(self, count: int) -> list[Signed]:
+    def _statements_after(self, count: int) -> tuple[Signed, ...]:
         """Return the service's statements from place ``count`` on; it sends some at a time."""
         after = count - 1 if count else None
-        answer = self.ask(partial(Service.get, path="/v1/statements", after=after))
-        return [_signed(item) for item in _items(answer, "statements")]
+        return self.ask(
+            lambda service: service.get("/v1/statements", StatementList, after=after)
+        ).statements
 
     def epochs(self) -> dict[int, Identity]:
         """Return the household's epoch keys, each checked against the chain.
@@ -168,7 +178,7 @@ class Household:
         Raises:
             ForeignEpochError: The service put a key of its own there.
         """
-        file = self.ask(lambda service: service.get_bytes("/v1/keyring.age"))
+        file = self.ask(lambda service: service.get_bytes("/v1/keyring.age", MAX_KEYRING_BYTES))
         return open_keyring(file, self.home.keys().age, self.chain().statements)
 
     def make_claim(self, random: Random) -> Claim:
@@ -177,11 +187,9 @@ class Household:
             random, ca_sha256=bytes(32), root=bytes.fromhex(self.account.root), url=self.account.url
         )
         claim_id = to_base64url(blank.claim_id)
-        answer = self.ask(lambda service: service.post("/v1/claims", {"claim_id": claim_id}))
-        ca_sha256 = from_base64url(_text(answer, "ca_sha256"))
-        if len(ca_sha256) != len(blank.ca_sha256):
-            raise BadMessageError("the service's answer names no CA")
-        claim = replace(blank, ca_sha256=ca_sha256)
+        asked = {"claim_id": claim_id}
+        place = self.ask(lambda service: service.post("/v1/claims", ClaimPlace, asked))
+        claim = replace(blank, ca_sha256=place.ca_sha256)
         self.home.save_claim(claim_id, str(claim))
         return claim
 
@@ -194,23 +202,19 @@ class Household:
 
         Raises:
             WrongBindingError: Somebody without the claim's secret answered.
-            BadMessageError: The answer is not one.
+            OddAnswerError: The answer is not one.
         """
         claim_id = to_base64url(claim.claim_id)
-        found = self.ask(lambda service: service.get(f"/v1/claims/{claim_id}"))["device"]
+        found = self.ask(lambda service: service.get(f"/v1/claims/{claim_id}", ClaimState)).device
         if found is None:
             return None
-        try:
-            keys = DeviceKeys(
-                device=parse_device_id(found["id"]),
-                tls_key=from_base64url(found["tls_key"]),
-                manifest_key=from_base64url(found["manifest_key"]),
-                age_recipient=found["age_recipient"],
-            )
-            mac = from_base64url(found["mac"])
-        except (KeyError, TypeError) as error:
-            raise BadMessageError("the service's answer to the claim is not one") from error
-        claim.check_binding(keys, mac)
+        keys = DeviceKeys(
+            device=found.id,
+            tls_key=found.tls_key,
+            manifest_key=found.manifest_key,
+            age_recipient=found.age_recipient,
+        )
+        claim.check_binding(keys, found.mac)
         return Device(
             id=keys.device,
             tls_key=keys.tls_key,
@@ -299,21 +303,3 @@ def _draw_founding(home: Home, random: Random) -> Founding:
     founding = Founding(sign_statement(statement, keys.sign), epoch_key)
     home.save_founding(founding)
     return founding
-
-
-def _text(answer: object, name: str) -> str:
-    text = answer.get(name) if isinstance(answer, dict) else None
-    if not isinstance(text, str):
-        raise BadMessageError(f"the service's answer holds no {name}")
-    return text
-
-
-def _signed(item: object) -> Signed:
-    return decode_signed(json.dumps(item).encode())
-
-
-def _items(answer: object, name: str) -> list[object]:
-    items = answer.get(name) if isinstance(answer, dict) else None
-    if not isinstance(items, list):
-        raise BadMessageError(f"the service's answer holds no {name}")
-    return items

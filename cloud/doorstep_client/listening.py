@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from doorstep_client.clips import EventItem, read_event
@@ -33,18 +34,19 @@ def events(
 
     Raises:
         SignedOutError, RefusedError: The service does not let us listen.
+        OddAnswerError: It sent what is no event.
     """
     last_id: str | None = None
     pause_s = 1.0
     while True:
         try:
-            for event_id, kind, data in _open_stream(household, last_id):
-                if kind == "open":
-                    pause_s = 1.0
-                    on_open()
-                elif event_id != last_id:
-                    last_id = event_id
-                    yield read_event(data)
+            stream = household.ask(partial(_opened, last_id))
+            pause_s = 1.0
+            on_open()
+            for event in map(read_event, stream):
+                if event.id != last_id:
+                    last_id = event.id
+                    yield event
             error = ServiceUnreachableError("the service ended the line")
         except ServiceUnreachableError as broken:
             error = broken
@@ -53,18 +55,8 @@ def events(
         pause_s = min(pause_s * 2, MAX_WAIT_S)
 
 
-def _open_stream(household: Household, last_id: str | None) -> Iterator[tuple[str, str, str]]:
+def _opened(last_id: str | None, service: Service) -> Iterator[str]:
     # The first item is read inside `ask`, so that a lost session is renewed.
-    def begin(service: Service) -> Iterator[tuple[str, str, str]]:
-        stream = service.stream("/v1/events/stream", last_id)
-        first = next(stream)
-        return _chained(first, stream)
-
-    yield from household.ask(begin)
-
-
-def _chained(
-    first: tuple[str, str, str], rest: Iterator[tuple[str, str, str]]
-) -> Iterator[tuple[str, str, str]]:
-    yield first
-    yield from rest
+    stream = service.stream("/v1/events/stream", last_id)
+    next(stream)
+    return stream

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from doorstep_client.clips import ClipItem
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.service import Service
 from doorstep_shared.errors import RefusedError
@@ -77,7 +78,7 @@ def read_exports(folder: Path) -> Exports:
 def _newest_clip(api: str, token: str) -> str:
     try:
         with Service(api, token) as service:
-            return str(service.get("/v1/clips/latest")["id"])
+            return service.get("/v1/clips/latest", ClipItem).id
     except NotThereError:
         return ""
     except ServiceUnreachableError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from doorstep_client import clips, listening
+from doorstep_client.answers import Answer, NewToken
 from doorstep_client.clips import ClipItem, EventItem, Filter
 from doorstep_client.errors import ServiceUnreachableError
 from doorstep_client.home import Home, write_private
@@ -77,9 +78,9 @@ class Owner:
             if file.exists() and _works(household, file.read_text().strip()):
                 return file.read_text().strip()
             body = {"name": "this computer", "scopes": list(TOKEN_SCOPES), "days": TOKEN_DAYS}
-            token = str(household.ask(lambda service: service.post("/v1/tokens", body))["token"])
-        write_private(file, f"{token}\n".encode())
-        return token
+            made = household.ask(lambda service: service.post("/v1/tokens", NewToken, body))
+        write_private(file, f"{made.token}\n".encode())
+        return made.token
 
     def has_doorbell(self, state: Path) -> bool:
         """Return whether the doorbell whose card is ``state`` is enrolled and listed."""
@@ -208,7 +209,7 @@ def _works(household: Household, token: str) -> bool:
     """Return whether the service still takes ``token``."""
     try:
         with Service(household.account.url, token) as service:
-            service.get("/v1/clips", limit=1)
+            service.get("/v1/clips", Answer, limit=1)
     except RefusedError:
         return False
     return True

@@ -9,6 +9,7 @@ import pytest
 
 from doorstep_client import __main__ as command
 from doorstep_client import clips
+from doorstep_client.answers import Answer
 from doorstep_client.home import Home as KeyFolder
 from doorstep_client.household import Household
 from doorstep_shared.age_keys import Identity
@@ -16,7 +17,7 @@ from doorstep_shared.claim import WrongBindingError
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.keyring import ForeignEpochError, seal_keyrings
-from doorstep_shared.manifest import ObjectName, read_manifest, sign_manifest
+from doorstep_shared.manifest import MAX_PAYLOAD_BYTES, ObjectName, read_manifest, sign_manifest
 from doorstep_shared.opening import UnprovenClipError, facts_of
 from doorstep_shared.seal import seal_bytes
 from doorstep_shared.signing import Signed, SigningKey, WrongSignatureError, decode_signed
@@ -29,6 +30,7 @@ from doorstep_shared.statements import (
     accept_root,
     sign_statement,
 )
+from doorstep_shared.wire import StatementHead
 from tests.dishonest import DishonestService, in_json
 from tests.people import Person, person, random_from
 from tests.running import Home, ring
@@ -207,11 +209,16 @@ def test_a_ghost_is_refused_before_anything_is_signed_upon_it(
     assert head_of_service(home) == head.statement.seq
 
 
+class Standing(Answer):
+    """What the service says of the chain."""
+
+    head: StatementHead
+
+
 def head_of_service(home: Home) -> int:
     """Return how far the chain goes at the real service."""
     with Household(home.owner.home) as asking:
-        answer = asking.ask(lambda real: real.get("/v1/household"))
-    return int(answer["head"]["seq"])
+        return asking.ask(lambda real: real.get("/v1/household", Standing)).head.seq
 
 
 def test_a_doorbell_of_its_own_that_answers_a_claim_is_refused(
@@ -270,7 +277,9 @@ def test_an_envelope_of_another_object_is_refused(
     home: Home, service: DishonestService, household: Household, clip: str
 ) -> None:
     with Household(home.owner.home) as asking:
-        thumb = asking.ask(lambda real: real.get_bytes(f"/v1/clips/{clip}/thumb.age"))
+        thumb = asking.ask(
+            lambda real: real.get_bytes(f"/v1/clips/{clip}/thumb.age", MAX_PAYLOAD_BYTES)
+        )
     service.lie("/file.age", lambda _: thumb)
     manifest = clips.check_clip(household, clip)
     with pytest.raises(UnprovenClipError):
@@ -300,7 +309,9 @@ def test_another_clip_than_the_one_asked_for_is_refused(
     with home.doorbell() as bell:
         other = home.wait_until_stored(ring(bell)).id
     with Household(home.owner.home) as asking:
-        manifest = asking.ask(lambda real: real.get_bytes(f"/v1/clips/{other}/manifest"))
+        manifest = asking.ask(
+            lambda real: real.get_bytes(f"/v1/clips/{other}/manifest", MAX_PAYLOAD_BYTES)
+        )
     service.lie("/manifest", lambda _: manifest)
     with pytest.raises(UnprovenClipError):
         clips.check_clip(household, clip)

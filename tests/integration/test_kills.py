@@ -14,6 +14,7 @@ import pytest
 from doorstep_client.clips import ClipItem
 from doorstep_client.household import Household
 from doorstep_shared.keyring import keyring_text
+from doorstep_shared.manifest import MAX_PAYLOAD_BYTES
 from doorstep_simulator.doorbell import Doorbell
 from doorstep_simulator.processes import Supervised
 from tests.integration.test_age_tools import AGE, find_tool
@@ -144,7 +145,9 @@ def last_frame_ms(bell: Doorbell) -> float:
 def opened_by_age(home: Home, clip: ClipItem, folder: Path) -> bytes:
     """Return the video as the public tool opens it, with nothing but the household's keys."""
     with Household(home.owner.home) as household:
-        sealed = household.ask(lambda service: service.get_bytes(f"/v1/clips/{clip.id}/file.age"))
+        sealed = household.ask(
+            lambda service: service.get_bytes(f"/v1/clips/{clip.id}/file.age", MAX_PAYLOAD_BYTES)
+        )
         keys = folder / "household.txt"
         keys.write_text(keyring_text(household.epochs()))
     done = subprocess.run(

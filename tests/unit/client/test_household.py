@@ -193,7 +193,9 @@ def test_a_claim_names_this_service_and_this_household(
 def answering(path: str, answer: object) -> Mangle:
     """Return a service that answers ``path`` oddly."""
     return lambda request, ask: (
-        httpx.Response(201, json=answer) if request.url.path == path else ask(request)
+        httpx.Response(200 if request.method == "GET" else 201, json=answer)
+        if request.url.path == path
+        else ask(request)
     )
 
 
@@ -213,8 +215,11 @@ def test_what_is_no_chain_is_none(household: Household, line: Line) -> None:
             household.chain()
 
 
+LONG = ({"server_nonce": "A" * 50_000, "token": "t" * 50_000}, {"token": "caf\xe9\n"})
+
+
 def test_a_sign_in_that_is_answered_oddly_fails_in_words(household: Household, line: Line) -> None:
-    answers: tuple[object, ...] = ([], {}, {"server_nonce": 7, "token": 7}, None)
+    answers: tuple[object, ...] = ([], {}, {"server_nonce": 7, "token": 7}, None, *LONG)
     for path in ("/v1/sign-in/challenge", "/v1/sessions"):
         for answer in answers:
             line.mangle = answering(path, answer)

@@ -12,7 +12,7 @@ from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import EventId, draw_event_id
 from tests.people import NOW_MS, random_from
 
-Said = tuple[str, str, str]
+Said = str
 
 
 def event(number: int) -> tuple[EventId, Said]:
@@ -23,7 +23,7 @@ def event(number: int) -> tuple[EventId, Said]:
         '"at": "2026-11-22T10:00:00Z", "received_at": "2026-11-22T10:00:01Z", '
         '"clock_synced": true, "alert": "now", "is_missed": false, "clip": null}'
     )
-    return drawn, (drawn, "ring", data)
+    return drawn, data
 
 
 class Script:
@@ -57,7 +57,7 @@ class _EndError(Exception):
     """The script is over."""
 
 
-OPEN: Said = ("", "open", "")
+OPEN: Said = ""
 BROKEN = ServiceUnreachableError("the line broke")
 
 
@@ -129,7 +129,7 @@ def test_a_service_that_does_not_know_us_ends_it() -> None:
 @pytest.mark.parametrize("data", ["", "{}", "[]", "x"])
 def test_what_is_no_event_is_told(data: str) -> None:
     stream = listening.events(
-        cast("Household", Script([OPEN, ("id", "ring", data)])),
+        cast("Household", Script([OPEN, data])),
         on_open=lambda: None,
         on_break=lambda _, __: None,
         wait=lambda _: None,
