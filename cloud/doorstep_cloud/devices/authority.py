@@ -39,6 +39,9 @@ DEVICE_LIFE: Final = timedelta(days=10 * 365)
 # as the doorbell keeps its enrolment.
 RECEIPT_LIFE: Final = CA_LIFE
 
+# What reading a stranger's request raises; the library's own have no base of their own.
+_UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion)
+
 _PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
@@ -158,7 +161,7 @@ def read_request(pem: str) -> ec.EllipticCurvePublicKey:
         request = x509.load_pem_x509_csr(pem.encode())
         key = request.public_key()
         is_its_own = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except _UNREADABLE as error:
         raise BadMessageError("this is no certificate request in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise BadMessageError("a doorbell's TLS key is P-256")
