@@ -43,6 +43,9 @@ class Kind(StrEnum):
     MANIFEST = "manifest"
     RECEIPT = "receipt"
     SIGN_IN = "sign-in"
+    DELETION = "deletion"
+    COMMAND = "command"
+    CONSENT_POLICY = "consent-policy"
 
 
 class WrongSignatureError(RefusedError):

@@ -43,6 +43,8 @@ class Leaf(Enum):
     ACK = ("ack", Way.DOWN)
     STATEMENTS = ("statements", Way.DOWN)
     FILE_REPLY = ("fr", Way.DOWN)
+    DELETE = ("cmd/delete", Way.DOWN)
+    DELETE_ANSWER = ("ans/delete", Way.UP)
 
     def __init__(self, levels: str, way: Way) -> None:
         self.levels = levels

@@ -162,6 +162,20 @@ class Ack(Body):
     receipts: Annotated[tuple[Signed, ...], Field(max_length=256)] = ()
 
 
+class Answer(Body):
+    """``ans/{name}``: a doorbell has heard a command.
+
+    Attributes:
+        counter: The command's.
+        is_done: Whether it did it; an older command than its newest is not done again.
+        reason: Why not; empty if it did.
+    """
+
+    counter: Counter
+    is_done: bool
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+
 class Statements(Body):
     """``statements``: those after the head named in ``hello``, oldest first."""
 

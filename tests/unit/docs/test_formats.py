@@ -10,6 +10,9 @@ from doorstep_cloud.ingest import access
 from doorstep_device.clip_folder import ClipRecord, ClipState
 from doorstep_device.identity import Enrolment
 from doorstep_shared import claim, manifest, seal, signing, statements, tail, topics, wire
+from doorstep_shared.commands import Command
+from doorstep_shared.consent import ConsentPolicy
+from doorstep_shared.deletions import Deletion
 from doorstep_shared.receipts import Receipt
 from tests.people import doorbell
 from tests.unit.docs.pages import DOCS, blocks, inline_code, rows, section
@@ -63,6 +66,9 @@ def test_the_rights_are_those_that_brokers_are_given() -> None:
         ),
         ("Manifest", [manifest.Manifest, manifest.ObjectFacts, manifest.PayloadFacts]),
         ("Receipt", [Receipt]),
+        ("Deletion", [Deletion]),
+        ("Command", [Command]),
+        ("Consent policy", [ConsentPolicy]),
         ("On the doorbell's card", [ClipRecord, Enrolment]),
     ],
 )

@@ -11,6 +11,15 @@ from typing import Final
 import pytest
 from pydantic import BaseModel
 
+from doorstep_shared.commands import Command, CommandName, sign_command, verify_command
+from doorstep_shared.consent import (
+    AgencyKind,
+    ConsentPolicy,
+    Requests,
+    sign_policy,
+    verify_policies,
+)
+from doorstep_shared.deletions import Deletion, sign_deletion, verify_deletion
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.keyring import keyring_text, open_keyring, parse_keyring, seal_keyrings
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, sign_manifest
@@ -23,6 +32,7 @@ from doorstep_shared.wire import (
     Ack,
     Alert,
     Announcement,
+    Answer,
     Body,
     CameraState,
     Envelopes,
@@ -66,6 +76,28 @@ RECEIPT: Final = Receipt(
     object=ObjectName.FILE,
     size=1_234_567,
     sha256=bytes(range(32)),
+)
+
+
+DELETION: Final = Deletion(household=HOUSEHOLD, clip=CLIP, manifest=bytes(range(32)), at=NOW_MS)
+COMMAND: Final = Command(
+    household=HOUSEHOLD,
+    device=FRONT_DOOR.device.id,
+    counter=7,
+    at=NOW_MS,
+    expires=NOW_MS + 3_600_000,
+    name=CommandName.DELETE,
+    clips=(CLIP, OTHER_CLIP),
+    until=None,
+)
+POLICY: Final = ConsentPolicy(
+    household=HOUSEHOLD,
+    version=1,
+    prev=None,
+    at=NOW_MS,
+    in_force_at=NOW_MS,
+    agency_requests=Requests.ASK,
+    agency_kinds=(AgencyKind.FIRE, AgencyKind.MISSING_PERSONS),
 )
 
 
@@ -124,6 +156,7 @@ BODIES: Final[dict[str, Body]] = {
         refused=(RefusedClip(clip=OTHER_CLIP, reason="another clip has this id already"),),
         receipts=(sign_receipt(RECEIPT, RECEIPT_KEY),),
     ),
+    "answer": Answer(counter=7, is_done=False, reason="this command has expired"),
     "statements": Statements(statements=(first_head().signed, SECOND)),
 }
 
@@ -153,6 +186,24 @@ def test_a_receipt_is_written_as_it_always_was() -> None:
 
 def test_an_old_receipt_still_lets_a_doorbell_forget() -> None:
     assert verify_receipt(decode_signed(golden("receipt.json")), RECEIPT_KEY.public) == RECEIPT
+
+
+def test_a_deletion_and_a_command_are_written_as_they_always_were() -> None:
+    assert sign_deletion(DELETION, RECEIPT_KEY).encode() == golden("deletion.json")
+    assert sign_command(COMMAND, OWNER.sign).encode() == golden("command.json")
+
+
+def test_an_old_deletion_and_an_old_command_still_hold() -> None:
+    deletion, command = (decode_signed(golden(f"{n}.json")) for n in ("deletion", "command"))
+    assert verify_deletion(deletion, RECEIPT_KEY.public) == DELETION
+    assert verify_command(command, [OWNER.sign.public]) == COMMAND
+
+
+def test_an_old_consent_policy_still_holds() -> None:
+    old = decode_signed(golden("consent-policy.json"))
+    assert sign_policy(POLICY, OWNER.sign) == old
+    named = accept_next(first_head(), successor(first_head(), policy_hash=old.body_hash))
+    assert verify_policies([old], [first_head().statement, named.statement]) == (POLICY,)
 
 
 def test_a_keyring_is_spelled_as_it_always_was() -> None:

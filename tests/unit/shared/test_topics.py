@@ -85,7 +85,8 @@ def test_a_device_in_another_shard_is_refused() -> None:
 
 def test_a_doorbell_listens_to_what_comes_down_and_to_nothing_else() -> None:
     assert [parse_topic(t) for t in down_filters(DEVICE)] == [
-        DeviceTopic(DeviceId(DEVICE), leaf) for leaf in (Leaf.ACK, Leaf.STATEMENTS, Leaf.FILE_REPLY)
+        DeviceTopic(DeviceId(DEVICE), leaf)
+        for leaf in (Leaf.ACK, Leaf.STATEMENTS, Leaf.FILE_REPLY, Leaf.DELETE)
     ]
 
 

@@ -1,0 +1,223 @@
+"""The household's consent policy: signed versions of who may be asked for a clip.
+
+No policy means that everything is off. Versions are a chain of their own, and
+the newest one's hash stands in the household's statement, so a service can
+neither make one up nor go back to an older one. Tightening takes any owner and
+holds at once. Loosening takes as many owners as the policy in force asks for;
+with fewer it holds 72 hours later, and everybody sees it coming.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from doorstep_shared.encoding import Base64Bytes32
+from doorstep_shared.errors import BadMessageError, RefusedError
+from doorstep_shared.fields import Counter, HouseholdIdField, Milliseconds
+from doorstep_shared.signing import (
+    Kind,
+    Signed,
+    SigningKey,
+    parse_canonical,
+    sign,
+    verify,
+)
+from doorstep_shared.statements import Statement
+
+NOTICE_MS: Final = 72 * 3600 * 1000
+"""How long everybody can see a loosening coming that not all have signed."""
+
+
+class BrokenPolicyError(RefusedError):
+    """A consent policy does not follow from the one before it."""
+
+
+class Requests(StrEnum):
+    """Whether questions of a sort are shown to the household at all."""
+
+    OFF = "off"
+    ASK = "ask"
+
+
+class ShowMyName(StrEnum):
+    """Whether an agency may learn who gave a clip."""
+
+    NEVER = "never"
+    ASK = "ask"
+
+
+class AgencyKind(StrEnum):
+    """Who may put a question."""
+
+    POLICE = "police"
+    FIRE = "fire"
+    AMBULANCE = "ambulance"
+    MISSING_PERSONS = "missing_persons"
+    OTHER = "other"
+
+
+class Choices(BaseModel):
+    """What an owner chooses; as it comes, everything is off.
+
+    Attributes:
+        agency_requests: Public questions of agencies.
+        agency_kinds: Whose questions are shown, when they are.
+        emergency_requests: Questions where a life is in danger.
+        owners_needed: How many owners a release, or a loosening of this, takes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agency_requests: Requests = Requests.OFF
+    agency_kinds: Annotated[tuple[AgencyKind, ...], Field(max_length=len(AgencyKind))] = ()
+    emergency_requests: Requests = Requests.OFF
+    show_my_name: ShowMyName = ShowMyName.NEVER
+    owners_needed: Annotated[int, Field(ge=1, le=2)] = 1
+
+
+EVERYTHING_OFF: Final = Choices()
+
+
+class ConsentPolicy(Choices):
+    """The body of one version.
+
+    Attributes:
+        version: Counts from 1.
+        prev: SHA-256 of the version before it; None at 1.
+        at: When it was signed.
+        in_force_at: From when on it holds; until then the one before it does.
+    """
+
+    v: Literal[1] = 1
+    household: HouseholdIdField
+    version: Annotated[Counter, Field(ge=1)]
+    prev: Base64Bytes32 | None
+    at: Milliseconds
+    in_force_at: Milliseconds
+
+    @property
+    def choices(self) -> Choices:
+        """Return what it chooses, without where it stands in the chain."""
+        return Choices(**{name: getattr(self, name) for name in Choices.model_fields})
+
+
+def is_loosening(before: Choices, after: Choices) -> bool:
+    """Return whether ``after`` lets through anything that ``before`` does not.
+
+    Kinds count only while questions are shown; the number of owners always does.
+    """
+    return (
+        not _shown_kinds(after) <= _shown_kinds(before)
+        or (after.emergency_requests is Requests.ASK and before.emergency_requests is Requests.OFF)
+        or (after.show_my_name is ShowMyName.ASK and before.show_my_name is ShowMyName.NEVER)
+        or after.owners_needed < before.owners_needed
+    )
+
+
+def earliest_in_force(
+    chain: Sequence[ConsentPolicy], choices: Choices, signers: int, now_ms: int
+) -> int:
+    """Return when ``choices`` may begin to hold, signed now by ``signers`` owners.
+
+    What holds now and what is announced must both be looser or equal, or signed
+    by enough, for ``choices`` to hold at once.
+    """
+    held = policy_in_force(chain, now_ms)
+    if is_loosening(held, choices) and signers < held.owners_needed:
+        return now_ms + NOTICE_MS
+    return now_ms
+
+
+def policy_in_force(chain: Sequence[ConsentPolicy], now_ms: int) -> Choices:
+    """Return what holds at ``now_ms``: the newest version whose time has come."""
+    return next(
+        (policy.choices for policy in reversed(chain) if policy.in_force_at <= now_ms),
+        EVERYTHING_OFF,
+    )
+
+
+def waiting_policy(chain: Sequence[ConsentPolicy], now_ms: int) -> ConsentPolicy | None:
+    """Return the newest version if its time has not come; None otherwise."""
+    return chain[-1] if chain and chain[-1].in_force_at > now_ms else None
+
+
+def sign_policy(policy: ConsentPolicy, *owners: SigningKey) -> Signed:
+    """Return ``policy`` signed by ``owners``."""
+    return sign(Kind.CONSENT_POLICY, policy.model_dump(mode="json"), *owners)
+
+
+def accept_policy(
+    chain: Sequence[ConsentPolicy], signed: Signed, before: Statement, after: Statement
+) -> ConsentPolicy:
+    """Return the policy in ``signed``, which follows ``chain``.
+
+    Args:
+        chain: Every version so far, oldest first.
+        signed: The next version.
+        before: The statement in force; its owners decide.
+        after: The statement that comes with ``signed`` and names its hash.
+
+    Raises:
+        BrokenPolicyError: Out of place, not the one ``after`` names, more than
+            its signatures allow, or two owners asked of one.
+        WrongSignatureError: No owner listed in ``before`` signed it.
+        BadMessageError: It is not a version 1 policy.
+    """
+    policy = _parse(signed)
+    if policy.household != before.household:
+        raise BrokenPolicyError("this consent policy is another household's")
+    prev = chain[-1] if chain else None
+    if policy.version != (prev.version + 1 if prev else 1) or policy.prev != before.policy_hash:
+        raise BrokenPolicyError("this consent policy does not follow the one before it")
+    if after.policy_hash != signed.body_hash:
+        raise BrokenPolicyError("the household's statement names another consent policy")
+    if policy.owners_needed > len(after.owner_keys):
+        raise BrokenPolicyError("a household of one owner cannot ask for two")
+    signers = len(verify(Kind.CONSENT_POLICY, signed, before.owner_keys))
+    if policy.in_force_at < earliest_in_force(chain, policy.choices, signers, policy.at):
+        raise BrokenPolicyError(
+            "this loosens the consent policy: it takes more owners, or 72 hours in which all see it"
+        )
+    return policy
+
+
+def verify_policies(
+    policies: Sequence[Signed], statements: Sequence[Statement]
+) -> tuple[ConsentPolicy, ...]:
+    """Return the household's consent policies, every one checked against its statements.
+
+    Args:
+        policies: Every version, oldest first.
+        statements: The verified chain, from the first one on.
+
+    Raises:
+        BrokenPolicyError: A version is missing, or there is one too many; else as
+            `accept_policy`.
+    """
+    waiting = list(policies)
+    chain: list[ConsentPolicy] = []
+    for before, after in pairwise(statements):
+        if after.policy_hash == before.policy_hash:
+            continue
+        if not waiting:
+            raise BrokenPolicyError("a version of this household's consent policy is withheld")
+        chain.append(accept_policy(chain, waiting.pop(0), before, after))
+    if waiting or statements[0].policy_hash is not None:
+        raise BrokenPolicyError("no statement of the household names this consent policy")
+    return tuple(chain)
+
+
+def _parse(signed: Signed) -> ConsentPolicy:
+    parse_canonical(signed.body)
+    try:
+        return ConsentPolicy.model_validate_json(signed.body)
+    except ValidationError as error:
+        raise BadMessageError("this is not a version 1 consent policy") from error
+
+
+def _shown_kinds(choices: Choices) -> frozenset[AgencyKind]:
+    is_shown = choices.agency_requests is Requests.ASK
+    return frozenset(choices.agency_kinds) if is_shown else frozenset()
