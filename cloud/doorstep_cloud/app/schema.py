@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 import doorstep_cloud.clips.tables
 import doorstep_cloud.devices.tables
 import doorstep_cloud.events.tables
-import doorstep_cloud.households.tables  # noqa: F401  # each adds its tables to the bases
+import doorstep_cloud.households.tables
+import doorstep_cloud.store.tables  # noqa: F401  # each adds its tables to the bases
 from doorstep_cloud.store.databases import Databases
 from doorstep_shared.errors import RefusedError
 

@@ -23,6 +23,8 @@ class ClipRow(MainBase):
         announced_at_ms: When the service took the manifest, by its own clock.
         stored_at_ms: When the last object of the manifest was stored; None before.
         deleted_at_ms: Set on a tombstone, which only says that the clip was here.
+        deletion_receipt: The signed container the owner was given; None before.
+        objects_deleted_at_ms: When the store had none of its objects any more; None before.
     """
 
     __tablename__ = "clip"
@@ -32,6 +34,7 @@ class ClipRow(MainBase):
         # Newest first, of one household, with the id to break ties: the order of every list.
         Index(None, "household", "started_at_ms", "id"),
         Index(None, "device", "seq"),
+        Index(None, "deleted_at_ms"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -52,6 +55,8 @@ class ClipRow(MainBase):
     announced_at_ms: Mapped[int]
     stored_at_ms: Mapped[int | None]
     deleted_at_ms: Mapped[int | None]
+    deletion_receipt: Mapped[bytes | None]
+    objects_deleted_at_ms: Mapped[int | None]
 
 
 class ClipObjectRow(MainBase):

@@ -75,3 +75,31 @@ class PresenceRow(MainBase):
     agent: Mapped[str | None]
     health: Mapped[str | None]
     health_at_ms: Mapped[int | None]
+
+
+class CommandRow(MainBase):
+    """What an owner told a doorbell to do; carried until it answers, or until its end.
+
+    Attributes:
+        signed: The owner's container; the service could not have made it.
+        answered_at_ms: When the doorbell said what it did; None before.
+        is_done: What it said, with the reason if it did not; None before.
+    """
+
+    __tablename__ = "device_command"
+    __table_args__ = (
+        CheckConstraint("counter >= 1", name="counter_from_one"),
+        CheckConstraint("name in ('delete')", name="name_known"),
+        CheckConstraint("(answered_at_ms is null) = (is_done is null)", name="answered_or_not"),
+    )
+
+    device: Mapped[str] = mapped_column(ForeignKey("device.id"), primary_key=True)
+    counter: Mapped[int] = mapped_column(primary_key=True)
+    household: Mapped[str]
+    name: Mapped[str]
+    signed: Mapped[bytes]
+    received_at_ms: Mapped[int]
+    expires_at_ms: Mapped[int]
+    answered_at_ms: Mapped[int | None]
+    is_done: Mapped[bool | None]
+    reason: Mapped[str | None]

@@ -73,6 +73,43 @@ class MemberRow(MainBase):
     sign_key_id: Mapped[bytes]
 
 
+class SettingsRow(MainBase):
+    """What a household has set that is no matter of consent; without a row all is as it comes.
+
+    Attributes:
+        retention_days: How long clips and events are kept.
+    """
+
+    __tablename__ = "household_settings"
+    __table_args__ = (CheckConstraint("retention_days between 1 and 60", name="days_bounded"),)
+
+    household: Mapped[str] = mapped_column(ForeignKey("household.id"), primary_key=True)
+    retention_days: Mapped[int]
+    changed_at_ms: Mapped[int]
+
+
+class PolicyRow(MainBase):
+    """One version of a household's consent policy, with the bytes it came in.
+
+    Attributes:
+        body_sha256: SHA-256 of the body, which the household's statement names.
+        signed: The container as JSON bytes.
+    """
+
+    __tablename__ = "consent_policy"
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version_from_one"),
+        CheckConstraint("length(body_sha256) = 32", name="hash_length"),
+        UniqueConstraint("body_sha256"),
+    )
+
+    household: Mapped[str] = mapped_column(ForeignKey("household.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    body_sha256: Mapped[bytes]
+    signed: Mapped[bytes]
+    received_at_ms: Mapped[int]
+
+
 class InviteRow(MainBase):
     """An invitation to found one household.
 

@@ -1,0 +1,14 @@
+"""What the service keeps of its own work."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from doorstep_cloud.store.base import MainBase
+
+
+class JobRow(MainBase):
+    """When a job of the worker last came to its end, by the service's clock."""
+
+    __tablename__ = "job"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    passed_at_ms: Mapped[int]
