@@ -37,6 +37,12 @@ class Machine:
         program.write_text(f"#!/usr/bin/env bash\n{script}\n")
         program.chmod(0o755)
 
+    def add_plugin(self) -> None:
+        """Add the broker's plugin, where a program of this PATH has its libraries."""
+        folder = self.path.parent / "lib"
+        folder.mkdir()
+        (folder / "mosquitto_dynamic_security.so").touch()
+
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         surroundings = {"PATH": str(self.path), "HOME": str(self.checkout)}
         return subprocess.run(
@@ -116,8 +122,17 @@ def test_another_distribution_gets_its_own_line(
 
 def test_programs_of_this_machine_are_used_as_they_are(machine: Machine) -> None:
     machine.add("mosquitto", "echo mosquitto version 2; exit 3")
+    machine.add_plugin()
     for name in ("age", "age-keygen", "curl"):
         machine.add(name, "exit 0")
     done = machine.run("fetch-tools")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((machine.checkout / ".tools/bin").iterdir()) == []
+
+
+def test_a_broker_that_cannot_keep_doorbells_apart_is_not_used(machine: Machine) -> None:
+    machine.add("mosquitto", "echo mosquitto version 2; exit 3")
+    for name in ("age", "age-keygen", "curl"):
+        machine.add(name, "exit 0")
+    machine.add("dnf", "exit 0")
+    assert line_to_type(machine.run("fetch-tools")) == "Do: sudo dnf install mosquitto"
