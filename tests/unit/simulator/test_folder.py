@@ -17,6 +17,7 @@ from doorstep_simulator.processes import (
     is_unclaimed,
     spawn,
 )
+from tests.services import wait_until
 
 
 @pytest.fixture
@@ -24,6 +25,8 @@ def sleeper(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of a run in ``tmp_path`` that somebody forgot."""
     process = spawn(Program("sleeper", ["sleep", "60"], tmp_path / "logs" / "sleeper.log"))
     try:
+        # Its files are closed at exec a little before its environment can be read.
+        wait_until(lambda: processes_of(tmp_path) == [process.pid], what="the sleeper's mark")
         yield process
     finally:
         process.kill()
