@@ -161,8 +161,8 @@ def accept_policy(
         after: The statement that comes with ``signed`` and names its hash.
 
     Raises:
-        BrokenPolicyError: Out of place, not the one ``after`` names, more than
-            its signatures allow, or two owners asked of one.
+        BrokenPolicyError: Out of place or time, not the one ``after`` names, more
+            than its signatures allow, or two owners asked of one.
         WrongSignatureError: No owner listed in ``before`` signed it.
         BadMessageError: It is not a version 1 policy.
     """
@@ -172,6 +172,9 @@ def accept_policy(
     prev = chain[-1] if chain else None
     if policy.version != (prev.version + 1 if prev else 1) or policy.prev != before.policy_hash:
         raise BrokenPolicyError("this consent policy does not follow the one before it")
+    # An older date would be judged by what held then: by an owner's word that counts no more.
+    if prev and policy.at < prev.at:
+        raise BrokenPolicyError("this consent policy is dated before the one before it")
     if after.policy_hash != signed.body_hash:
         raise BrokenPolicyError("the household's statement names another consent policy")
     if policy.owners_needed > len(after.owner_keys):

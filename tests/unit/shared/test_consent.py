@@ -174,6 +174,13 @@ def test_a_loosening_cannot_be_dated_to_hold_before_its_time(home: Home) -> None
         home.accept(early, OWNER)
 
 
+def test_a_policy_cannot_be_dated_back_to_when_one_owner_was_enough(home: Home) -> None:
+    home.set(EVERYTHING_OFF, NOW_MS, OWNER)
+    home.set(Choices(owners_needed=2), NOW_MS + HOUR_MS, OWNER, PARTNER)
+    with pytest.raises(BrokenPolicyError, match="dated before"):
+        home.accept(home.policy(ASK_POLICE, NOW_MS + HOUR_MS - 1, NOW_MS + HOUR_MS - 1), OWNER)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"version": 2}, {"prev": bytes(32)}, {"household": "n" * 26}, {"owners_needed": 2}],
