@@ -22,6 +22,8 @@ class Action(StrEnum):
     WRITE_STATEMENT = "write_statement"
     READ_KEYRING = "read_keyring"
     WRITE_KEYRING = "write_keyring"
+    READ_CONSENT = "read_consent"
+    WRITE_CONSENT = "write_consent"
     MANAGE_TOKENS = "manage_tokens"
     CREATE_CLAIM = "create_claim"
     READ_CLAIM = "read_claim"
@@ -164,6 +166,9 @@ RULES: Final = (
     Rule(Action.WRITE_STATEMENT, _OWNERS, None),
     Rule(Action.READ_KEYRING, _ALL, Scope.KEYRING_READ),
     Rule(Action.WRITE_KEYRING, _OWNERS, None),
+    # Everybody of the household sees what may be asked; no program decides it.
+    Rule(Action.READ_CONSENT, _ALL, None),
+    Rule(Action.WRITE_CONSENT, _OWNERS, None),
     # A token can never make another token: a stolen one would outlive its end.
     Rule(Action.MANAGE_TOKENS, _OWNERS, None),
     Rule(Action.CREATE_CLAIM, _OWNERS, Scope.DEVICES_WRITE),

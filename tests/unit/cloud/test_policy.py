@@ -1,7 +1,8 @@
 """The rule table: every cell of it, and what is in no cell."""
 
 import json
-from itertools import product
+from collections.abc import Iterator
+from itertools import combinations, product
 from typing import Final
 
 import pytest
@@ -36,6 +37,7 @@ WATCHING: Final = {
     Action.READ_HOUSEHOLD,
     Action.READ_STATEMENTS,
     Action.READ_KEYRING,
+    Action.READ_CONSENT,
     Action.READ_DEVICES,
     Action.READ_EVENTS,
     Action.READ_CLIP_LIST,
@@ -104,6 +106,52 @@ def test_a_token_never_reaches_further_than_its_member(action: Action, role: Rol
 def test_no_token_changes_who_belongs_to_a_household_or_makes_a_token() -> None:
     for action in (Action.WRITE_STATEMENT, Action.WRITE_KEYRING, Action.MANAGE_TOKENS):
         assert not may(token(*Scope), action, Role.OWNER, OWN)
+
+
+def test_what_may_be_asked_of_a_household_is_no_programs_business() -> None:
+    for action in (Action.READ_CONSENT, Action.WRITE_CONSENT):
+        assert not may(token(*Scope), action, Role.OWNER, OWN)
+
+
+ENDS: Final = {"before": NOW + 1, "at": NOW, "after": NOW - 1}
+SCOPE_SETS: Final = [
+    frozenset(some) for count in range(len(Scope) + 1) for some in combinations(Scope, count)
+]
+
+
+def everybody() -> Iterator[tuple[Actor, Role | None]]:
+    """Yield every actor there can be, with every role it may have by now."""
+    for role in (*Role, None):
+        yield Anonymous(), role
+        yield DOORBELL, role
+        for end in ENDS.values():
+            yield member(end), role
+            yield from ((token(*scopes, ends_at_ms=end), role) for scopes in SCOPE_SETS)
+
+
+def expected(actor: Actor, role: Role | None, action: Action, household: object) -> Denial | None:
+    """Return what is said to ``actor``, from the sets above alone: None is yes."""
+    if isinstance(actor, Anonymous):
+        return Denial.NOT_SIGNED_IN
+    if household != OWN:
+        return Denial.NOT_FOUND
+    if isinstance(actor, DeviceActor):
+        return Denial.NOT_ALLOWED
+    if actor.ends_at_ms <= NOW:
+        return Denial.NOT_SIGNED_IN
+    by_role = role is Role.OWNER or (role is Role.VIEWER and action in WATCHING)
+    by_scope = isinstance(actor, Member) or any(action in BY_SCOPE[s] for s in actor.scopes)
+    return None if by_role and by_scope else Denial.NOT_ALLOWED
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_cell_of_the_table_is_as_it_says(action: Action) -> None:
+    cells = list(product(everybody(), (OWN, FOREIGN, None)))
+    assert len(cells) == 3 * 3 * (2 + len(ENDS) * (1 + 2 ** len(Scope)))
+    for (actor, role), household in cells:
+        decision = decide(actor, action, Resource(household), Facts(role), NOW)
+        wanted = expected(actor, role, action, household)
+        assert (decision.allow, decision.denial) == (wanted is None, wanted), (actor, role)
 
 
 @given(actors, st.sampled_from(Action), facts, st.none() | st.just(FOREIGN))
