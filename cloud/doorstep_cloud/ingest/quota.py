@@ -36,7 +36,7 @@ class Allowance:
 CONTROL: Final = Allowance(burst=4096, per_s=64)
 """Of everything but transfers: a card full of rings and announcements, and what follows."""
 
-UNASKED: Final = Allowance(burst=512, per_s=128)
+UNASKED: Final = Allowance(burst=256, per_s=128)
 """Of transfers: commands, and segments that nobody waits for. Segments that are wanted are
 bounded by what was announced."""
 
@@ -89,6 +89,11 @@ class Banished:
         """Return who has been out long enough."""
         with self._lock:
             return {device for device, until in self._until_us.items() if until <= now_us}
+
+    def __len__(self) -> int:
+        """Return how many are out."""
+        with self._lock:
+            return len(self._until_us)
 
     def forgive(self, devices: Iterable[DeviceId]) -> None:
         """Let ``devices`` in again."""
