@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,6 +28,7 @@ from doorstep_cloud.households.invites import create_invite
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.claim import Claim, DeviceKeys, fingerprint
+from doorstep_shared.consent import Choices, ConsentPolicy, sign_policy
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.signing import Kind, Signed, sign
@@ -200,6 +201,40 @@ class Stage:
         answer = self.client.post("/v1/enrolments", json=asked)
         assert answer.status_code == 201, answer.text
         return Enrolled(doorbell, tls, device, asked, answer.json(), claim)
+
+    def consent_change(
+        self, choices: Choices, *owners: Person, version: int = 1, **changes: object
+    ) -> dict[str, object]:
+        """Return the request that sets ``choices``, signed by ``owners``, to hold at once."""
+        head = self.heads[OWN].statement
+        values = {
+            **choices.model_dump(),
+            "household": OWN,
+            "version": version,
+            "prev": head.policy_hash,
+            "at": self.clock(),
+            "in_force_at": self.clock(),
+        }
+        policy = ConsentPolicy.model_validate({**values, **changes})
+        signed = sign_policy(policy, *(one.sign for one in owners or (OWNER,)))
+        statement = sign_statement(self.next_statement(policy_hash=signed.body_hash), OWNER.sign)
+        return {"policy": as_json(signed), "statement": as_json(statement)}
+
+    def set_consent(self, choices: Choices, *owners: Person, **changes: object) -> object:
+        """Set ``choices`` over HTTP; return the answer."""
+        version = 1 + len(self.read_consent()["policies"])
+        change = self.consent_change(choices, *owners, **{"version": version} | changes)  # type: ignore[arg-type]  # the policy's own model judges them
+        answer = self.client.put("/v1/consent-policy", json=change, headers=self.session(OWNER))
+        assert answer.status_code == 200, answer.text
+        self._accept(Signed.model_validate_json(json.dumps(change["statement"])))
+        return answer.json()
+
+    def read_consent(self) -> dict[str, Any]:
+        """Return what the service says of our household's consent."""
+        answer = self.client.get("/v1/consent-policy", headers=self.session(OWNER))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     def list_devices(self, *devices: Device, who: Person = OWNER) -> None:
         """Append a statement that lists ``devices``."""

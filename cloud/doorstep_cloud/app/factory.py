@@ -15,8 +15,9 @@ from doorstep_cloud.devices import routes as device_routes
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.events import routes as event_routes
 from doorstep_cloud.events.hub import Hub
-from doorstep_cloud.households import entry_routes
+from doorstep_cloud.households import consent_routes, entry_routes
 from doorstep_cloud.households import routes as household_routes
+from doorstep_cloud.households.consent import MAX_CHANGE_BYTES as MAX_CONSENT_BYTES
 from doorstep_cloud.households.keyring import MAX_CHANGE_BYTES
 from doorstep_cloud.households.principal import Clock, HouseholdListener, now_ms
 from doorstep_cloud.store.databases import Databases
@@ -90,6 +91,7 @@ def create_app(parts: Parts) -> FastAPI:
     for router in (
         entry_routes.router,
         household_routes.router,
+        consent_routes.router,
         device_routes.router,
         event_routes.router,
         clip_routes.router,
@@ -100,7 +102,10 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/v1/access-rules.json", show_rules, tags=["access"], methods=["GET"])
     app.state.known_queries = KnownQueries(app)
     install_problems(app)
-    longer_bytes = {household_routes.KEYRING_PATH: MAX_CHANGE_BYTES}
+    longer_bytes = {
+        household_routes.KEYRING_PATH: MAX_CHANGE_BYTES,
+        consent_routes.CONSENT_PATH: MAX_CONSENT_BYTES,
+    }
     app.add_middleware(BodyLimit, longer_bytes=longer_bytes)
     app.add_middleware(AnswerHeaders)
     return app

@@ -63,10 +63,16 @@ def found_household(
     Raises:
         NotAllowedError: The invite is unknown, ended, or another household's by now.
         ConflictError: This household, or its owner's key, is already here.
-        RefusedError, BadMessageError: As `accept_root` and `keyring.check_files`.
+        RefusedError, BadMessageError: It names a consent policy, or as `accept_root`
+            and `keyring.check_files`.
     """
     _refuse_length(first)
     head = accept_root(first)
+    if head.statement.policy_hash is not None:
+        raise RefusedError(
+            "a household begins with everything off, and this one names a consent policy",
+            do="Found it without one, and set that with PUT /v1/consent-policy.",
+        )
     row = find_invite(unit, invite, now_ms)
     if row.household is not None:
         return _founded_before(unit, row.household, head)
@@ -76,12 +82,18 @@ def found_household(
     unit.main.add(HouseholdRow(id=head.household, root=head.root, created_at_ms=now_ms))
     unit.main.flush()
     row.household = head.household
-    _write(unit, head, files, now_ms)
+    _write(unit, head, files, now_ms, has_keyring=True)
     return head
 
 
 def append_statement(
-    unit: Unit, household: HouseholdId, signed: Signed, files: keyring.Files | None, now_ms: int
+    unit: Unit,
+    household: HouseholdId,
+    signed: Signed,
+    files: keyring.Files | None,
+    now_ms: int,
+    *,
+    policy_hash: bytes | None = None,
 ) -> Place:
     """Write the direct successor of the household's head, with its keyring or neither.
 
@@ -91,11 +103,14 @@ def append_statement(
         unit: A write unit.
         household: Whose chain; the statement must be of it.
         signed: The statement.
-        files: The keyring files that come with it; None when none do.
+        files: The keyring files that come with it; None when none do, as when the vault
+            has them from when it came first, before main was put back from a backup.
         now_ms: Unix milliseconds.
+        policy_hash: Of the consent policy that comes with it; None when none does.
 
     Raises:
-        ConflictError: It changes who may open what, and brings no files.
+        ConflictError: It changes who may open what, and brings no files; or it
+            names another consent policy than the last, and does not bring that.
         TooOftenError: The household has made `MAX_A_DAY` within a day.
         RefusedError, BadMessageError: It is too long, or as `accept_next` and
             `keyring.check_files`.
@@ -106,15 +121,17 @@ def append_statement(
     _refuse_haste(unit, before, now_ms)
     _refuse_length(signed)
     head = accept_next(before, signed)
+    is_in_vault = files is None and keyring.has_files(unit, head.statement, signed.body_hash)
     if files is not None:
         keyring.check_files(head.statement, files)
-    elif keyring.is_keyring_wanted(before.statement, head.statement):
+    elif keyring.is_keyring_wanted(before.statement, head.statement) and not is_in_vault:
         raise ConflictError(
             "this statement changes who may open clips, so it comes with the keyring",
             safe="Nothing was changed.",
             do="Send it with all files to PUT /v1/keyring.age instead.",
         )
-    _write(unit, head, files, now_ms)
+    _refuse_lone_policy(before.statement, head.statement, policy_hash)
+    _write(unit, head, files, now_ms, has_keyring=files is not None or is_in_vault)
     return Place(head.statement.seq, signed.body_hash)
 
 
@@ -198,6 +215,17 @@ def _refuse_length(signed: Signed) -> None:
         )
 
 
+def _refuse_lone_policy(before: Statement, after: Statement, brought: bytes | None) -> None:
+    """Refuse to name a consent policy that nobody could show: the chain would not verify."""
+    if after.policy_hash == before.policy_hash or (brought and after.policy_hash == brought):
+        return
+    raise ConflictError(
+        "this statement names another consent policy, so it comes with that policy",
+        safe="Nothing was changed.",
+        do="Send both to PUT /v1/consent-policy instead.",
+    )
+
+
 def _refuse_haste(unit: Unit, head: Head, now_ms: int) -> None:
     """Refuse the next statement while a whole day's number was received within a day."""
     first_ms = unit.main.scalar(
@@ -246,7 +274,9 @@ def _seq_of(unit: Unit, household: HouseholdId, signed: Signed) -> int | None:
     )
 
 
-def _write(unit: Unit, head: Head, files: keyring.Files | None, now_ms: int) -> None:
+def _write(
+    unit: Unit, head: Head, files: keyring.Files | None, now_ms: int, *, has_keyring: bool
+) -> None:
     sha256 = head.signed.body_hash
     if files is not None:
         keyring.write_files(unit, head.household, sha256, files, now_ms)
@@ -258,7 +288,7 @@ def _write(unit: Unit, head: Head, files: keyring.Files | None, now_ms: int) -> 
             signed=head.signed.encode(),
             epoch=head.statement.epoch.n,
             epoch_recipient=head.statement.epoch.recipient,
-            has_keyring=files is not None,
+            has_keyring=has_keyring,
             received_at_ms=now_ms,
         )
     )

@@ -23,6 +23,7 @@ from doorstep_cloud.store.errors import (
     UnsatisfiableRangeError,
 )
 from doorstep_cloud.web.words import Flaw, describe
+from doorstep_shared.consent import BrokenPolicyError
 from doorstep_shared.errors import BadMessageError, DoorstepError, RefusedError, TryLaterError
 from doorstep_shared.statements import BrokenChainError
 
@@ -36,6 +37,7 @@ STATUS: Final[tuple[tuple[type[DoorstepError], int], ...]] = (
     (NotFoundError, 404),
     (ConflictError, 409),
     (BrokenChainError, 409),
+    (BrokenPolicyError, 409),
     (UnsatisfiableRangeError, 416),
     (RefusedError, 403),
 )

@@ -15,7 +15,7 @@ TAKES: Final[Mapping[tuple[str, str], str]] = {
     ("query", "until"): _TIME,
     ("query", "limit"): "a number from 1 to 200",
     ("query", "cursor"): "what stands behind cursor= in the `next` of the page before",
-    ("query", "after"): "a statement's number, 0 or more",
+    ("query", "after"): "the number of the last one you have, 0 or more",
     ("path", "clip"): "a clip's id, as in /v1/clips, or latest",
     ("path", "name"): "file, thumb or details",
     ("path", "claim_id"): "the 22 characters that POST /v1/claims was given",

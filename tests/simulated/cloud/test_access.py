@@ -9,6 +9,7 @@ import pytest
 from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.clips.tables import ClipObjectRow, ClipRow, EnvelopeRow
 from doorstep_cloud.events.hub import Hub
+from doorstep_shared.consent import EVERYTHING_OFF
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.statements import sign_statement
 from tests.cast import FOREIGN, OWN, STRANGER, VIEWER, Stage, as_json, keyring_files, stage
@@ -41,6 +42,8 @@ OWN_HOUSEHOLD: Final[Mapping[str, frozenset[str]]] = {
     "POST /v1/statements": OWNERS,
     "GET /v1/keyring.age": MEMBERS | {Scope.KEYRING_READ},
     "PUT /v1/keyring.age": OWNERS,
+    "GET /v1/consent-policy": MEMBERS,
+    "PUT /v1/consent-policy": OWNERS,
     "GET /v1/tokens": OWNERS,
     "POST /v1/tokens": OWNERS,
     "DELETE /v1/tokens/{token_id}": OWNERS,
@@ -146,6 +149,7 @@ def body_of(service: Stage, operation: str, who: str) -> object:
     bodies: dict[str, Callable[[], object]] = {
         "POST /v1/statements": lambda: signed,
         "PUT /v1/keyring.age": lambda: {"statement": signed, "files": files},
+        "PUT /v1/consent-policy": lambda: service.consent_change(EVERYTHING_OFF),
         "POST /v1/tokens": lambda: {"name": "x", "scopes": ["events:read"], "days": 1},
         "POST /v1/claims": lambda: {"claim_id": to_base64url(random_from(who)(16))},
     }

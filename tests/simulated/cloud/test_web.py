@@ -18,6 +18,7 @@ from doorstep_cloud.web.health import Probes
 from doorstep_cloud.web.limits import MAX_BODY_BYTES
 from doorstep_cloud.web.problems import install_problems
 from doorstep_cloud.web.words import TAKES
+from doorstep_shared.consent import BrokenPolicyError
 from doorstep_shared.errors import (
     BadMessageError,
     DoorstepError,
@@ -40,6 +41,7 @@ CHALLENGE = "/v1/sign-in/challenge"
         (ConflictError("x"), 409, "conflict"),
         (BrokenChainError("x"), 409, "broken-chain"),
         (ForkedChainError("x"), 409, "forked-chain"),
+        (BrokenPolicyError("x"), 409, "broken-policy"),
         (TryLaterError("x"), 503, "try-later"),
         (DatabaseUnavailableError("x", after_s=1.2), 503, "database-unavailable"),
         (TooOftenError("x", after_s=30), 429, "too-often"),
@@ -120,7 +122,7 @@ def test_an_unknown_parameter_is_refused_by_name(service: Stage, path: str) -> N
 def test_a_parameter_with_a_wrong_value_is_refused_by_name(home: Stage) -> None:
     answer = home.client.get("/v1/statements?after=-1", headers=home.session(OWNER))
     assert answer.status_code == 400
-    assert answer.json()["title"] == "`after` takes a statement's number, 0 or more"
+    assert answer.json()["title"] == "`after` takes the number of the last one you have, 0 or more"
     assert "openapi" not in answer.json()["do"]
 
 

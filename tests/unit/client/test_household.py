@@ -25,8 +25,13 @@ from tests.unit.client.conftest import Line, Mangle
 Ask = Callable[[httpx.Request], httpx.Response]
 
 
-def with_policy(now: Statement) -> Statement:
-    return now.model_copy(update={"policy_hash": bytes(32)})
+SIDE_DOOR = doorbell("side").device
+
+
+def with_side_door(now: Statement) -> Statement:
+    if now.device(SIDE_DOOR.id):
+        return now
+    return now.model_copy(update={"devices": (*now.devices, SIDE_DOOR)})
 
 
 def test_founding_keeps_keys_root_and_chain_at_home(household: Household, home: Home) -> None:
@@ -94,11 +99,11 @@ def test_without_a_household_nothing_is_asked(home: Home, line: Line) -> None:
 
 
 def test_a_change_is_signed_stored_and_followed(household: Household, home: Home) -> None:
-    head = household.change(with_policy)
+    head = household.change(with_side_door)
     assert head.statement.seq == 1
-    assert head.statement.policy_hash == bytes(32)
+    assert head.statement.devices == (SIDE_DOOR,)
     assert len(home.chain()) == 2
-    assert household.change(with_policy) == head
+    assert household.change(with_side_door) == head
 
 
 def test_a_change_waits_for_anothers(household: Household, service: Stage, home: Home) -> None:
@@ -120,11 +125,11 @@ def test_a_change_waits_for_anothers(household: Household, service: Stage, home:
         if not pushed:
             pushed = True
             household.ask(lambda asked: asked.post_signed("/v1/statements", other))
-        return with_policy(now)
+        return with_side_door(now)
 
     head = household.change(edit)
     assert head.statement.seq == 2
-    assert [device.id for device in head.statement.devices] == [doorbell("back").device.id]
+    assert head.statement.devices == (doorbell("back").device, SIDE_DOOR)
     assert service.told[-1] == head.household
 
 
@@ -136,7 +141,7 @@ def test_a_change_that_never_comes_first_is_given_up(household: Household, line:
 
     line.mangle = always_late
     with pytest.raises(ConflictError):
-        household.change(with_policy)
+        household.change(with_side_door)
     assert line.asked.count("POST /v1/statements") == ATTEMPTS
 
 
@@ -150,7 +155,7 @@ def test_a_change_that_is_taken_and_not_shown_is_signed_once_and_told(
 
     line.mangle = withhold
     with pytest.raises(WithheldError):
-        household.change(with_policy)
+        household.change(with_side_door)
     assert line.asked.count("POST /v1/statements") == 1
 
 
@@ -158,8 +163,8 @@ def test_a_chain_of_many_pages_is_followed_to_its_end(
     household: Household, line: Line, home: Home
 ) -> None:
     for number in range(5):
-        policy = number.to_bytes(32, "big")
-        household.change(partial(Statement.model_copy, update={"policy_hash": policy}))
+        devices = tuple(doorbell(f"door {i}").device for i in range(number + 1))
+        household.change(partial(Statement.model_copy, update={"devices": devices}))
 
     def two_at_a_time(request: httpx.Request, ask: Ask) -> httpx.Response:
         answer = ask(request)

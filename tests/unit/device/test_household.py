@@ -63,6 +63,18 @@ def test_a_doorbell_nobody_has_listed_may_not_record() -> None:
     assert member.sealing() is None
 
 
+def test_a_consent_policy_changes_nothing_that_a_doorbell_does() -> None:
+    member = membership(SimulatedDisk())
+    before = member.accept(chain(LISTED))
+    assert before is not None
+    sealing = member.sealing()
+    head = member.accept(
+        chain(LISTED, {"policy_hash": bytes(32)}, {"policy_hash": bytes(31) + b"1"})
+    )
+    assert head is not None
+    assert (head.statement.seq, member.sealing()) == (before.statement.seq + 2, sealing)
+
+
 def test_a_listed_doorbell_seals_to_the_epoch_of_the_head() -> None:
     member = membership(SimulatedDisk())
     head = member.accept(chain(LISTED))
