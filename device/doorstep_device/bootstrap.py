@@ -31,6 +31,7 @@ from doorstep_device.identity import (
 from doorstep_device.outbox import Outbox, OutboxKeys
 from doorstep_device.ports.camera import Camera
 from doorstep_device.ports.clock import Clock
+from doorstep_device.ports.disk import Disk
 from doorstep_device.ports.panel import Panel
 from doorstep_device.rules.motion import MotionRule, MotionSettings
 from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
@@ -112,6 +113,7 @@ def build_agent(
     make_camera: Callable[[], Camera] | None,
     clock: Clock,
     broker_address: tuple[str, int] | None = None,
+    disk: Disk | None = None,
 ) -> Agent:
     """Return the agent of the enrolled doorbell in ``settings.state_dir``.
 
@@ -124,13 +126,14 @@ def build_agent(
             failure. None for a doorbell without one.
         clock: Of camera and events.
         broker_address: Instead of the one from the enrolment.
+        disk: Its card; instead of the plain folder ``settings.state_dir``.
 
     Raises:
         NotEnrolledError: It belongs to nobody yet.
         RefusedError, BadMessageError, TryLaterError: Its card cannot be read.
     """
     cv2.setNumThreads(1)  # predictable, and leaves the other cores to the encoder
-    disk = FolderDisk(settings.state_dir)
+    disk = disk or FolderDisk(settings.state_dir)
     keys, enrolment = read_keys(disk), read_enrolment(disk)
     valid_from = read_certificate_start(disk)
     address = _address(settings.state_dir, valid_from, enrolment, broker_address)

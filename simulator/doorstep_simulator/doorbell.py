@@ -147,6 +147,24 @@ class Doorbell:
         self._is_offline = False
         self._send("network on")
 
+    def step_clock(self, seconds: float) -> None:
+        """Put its clock on, or back below 0, until it starts anew."""
+        self._send(f"clock {seconds:g}")
+
+    def fill_card(self) -> None:
+        """Let its card take no further byte; until it starts anew at the latest."""
+        self._send("card full")
+
+    def free_card(self) -> None:
+        """Let its card take bytes again."""
+        self._send("card free")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; it is started again if that ends it. Harmless when it is off."""
+        process = self._process
+        if process is not None:
+            process.send_signal(number)
+
     def _follow(self, fact: Fact) -> None:
         self.door = self.door.feed(fact)
         if fact.event == "frame_scored":

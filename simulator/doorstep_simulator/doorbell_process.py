@@ -1,8 +1,8 @@
 """The doorbell's own agent on a computer: simulated pins, a film for a camera, a line to cut.
 
 A process of its own, so that a power cut can be SIGKILL. It obeys one-line commands on
-stdin (``press``, ``network off``, ``network on``, ``stop``; the end of stdin is a stop
-too) and says facts on stdout, one JSON object a line.
+stdin (``press``, ``network off``, ``network on``, ``clock SECONDS``, ``card full``, ``card
+free``, ``stop``; the end of stdin is a stop too) and says facts on stdout, one JSON object a line.
 """
 
 import asyncio
@@ -28,8 +28,10 @@ from doorstep_device.ports.clock import Clock
 from doorstep_device.rules.motion import MotionRule
 from doorstep_hardware.pins import Pin, read_pins
 from doorstep_shared.errors import DoorstepError
+from doorstep_simulator.filled_card import FilledCard
 from doorstep_simulator.network import Line
 from doorstep_simulator.playback import Film, ScoredCamera, Showing, open_camera, parse_film
+from doorstep_simulator.stepped_clock import SteppedClock
 from doorstep_simulator.telling import say_error
 
 # A finger stays on a bell for about this long; its contact bounces before it settles.
@@ -90,7 +92,8 @@ async def run(order: Order) -> None:
     Raises:
         DoorstepError: It is not enrolled, or its card cannot be read.
     """
-    clock: Clock = SystemClock() if order.speed == 1 else PacedClock(order.speed)
+    clock = SteppedClock(SystemClock() if order.speed == 1 else PacedClock(order.speed))
+    card = FilledCard(order.state)
     loop = asyncio.get_running_loop()
     factory, pins = MockFactory(), read_pins()
     async with Line(*order.broker, is_cut=order.is_offline) as line:
@@ -102,21 +105,28 @@ async def run(order: Order) -> None:
             make_camera=_camera_maker(order, clock, loop),
             clock=clock,
             broker_address=("127.0.0.1", line.port),
+            disk=card,
         )
         button = Button(factory, pins.button)
         async with asyncio.TaskGroup() as tasks, aclosing(_commands()) as commands:
             running = tasks.create_task(agent.run(), name="agent")
             async for command in commands:
-                match command:
-                    case "press":
+                match command.split():
+                    case ["press"]:
                         tasks.create_task(button.press(), name="finger")
-                    case "network off":
+                    case ["network", "off"]:
                         await line.cut()
                         _tell_network(line)
-                    case "network on":
+                    case ["network", "on"]:
                         await line.mend()
                         _tell_network(line)
-                    case "stop":
+                    case ["clock", seconds]:
+                        clock.step(float(seconds))
+                        log.info("clock_stepped", seconds=float(seconds))
+                    case ["card", "full" | "free" as state]:
+                        card.is_full = state == "full"
+                        log.info("card", state=state)
+                    case ["stop"]:
                         break
                     case _:
                         log.warning("command_unknown", command=command)

@@ -82,6 +82,10 @@ class Supervised:
         """End the present run with SIGKILL, as a crash would; it is started again."""
         self._process.kill()
 
+    def signal(self, number: int) -> None:
+        """Send the present run a signal; harmless when it has ended."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it for good: SIGTERM, then SIGKILL after the program's time to stop."""
         self._stopping.set()

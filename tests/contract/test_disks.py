@@ -8,10 +8,12 @@ import pytest
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.ports.disk import Disk, PathMissingError
 from doorstep_simulator.disk import SimulatedDisk
+from doorstep_simulator.filled_card import FilledCard
 
 DISKS: dict[str, Callable[[Path], Disk]] = {
     "folder": FolderDisk,
     "simulated": lambda _: SimulatedDisk(),
+    "card of the fault lab": FilledCard,
 }
 
 

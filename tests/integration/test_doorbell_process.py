@@ -63,6 +63,35 @@ def test_the_network_is_cut_and_mended_on_command(bell: Doorbell) -> None:
     assert (bell.is_offline, bell.door.is_cut) == (False, False)
 
 
+def test_a_clock_that_is_put_back_stamps_what_happens_then(bell: Doorbell) -> None:
+    bell.step_clock(-3600)
+    told(bell, "clock_stepped")
+    pressed = bell.press()
+    ring = told(bell, "event_stored", kind="ring").text("event_id")
+    # Its id begins with the millisecond it was drawn in (RFC 9562, version 7).
+    drawn_ms = int(ring.replace("-", "")[:12], 16)
+    assert drawn_ms == pytest.approx(pressed.at_ms - 3_600_000, abs=30_000)
+
+
+def test_a_ring_at_a_doorbell_whose_card_is_full_is_rung_and_not_kept(bell: Doorbell) -> None:
+    bell.fill_card()
+    told(bell, "card", state="full")
+    bell.press()
+    told(bell, "ring_pressed")
+    told(bell, "event_not_stored")
+    assert bell.facts.first("event_stored") is None
+    bell.free_card()
+    told(bell, "card", state="free")
+
+
+def test_a_doorbell_that_stands_still_goes_on_where_it_was(bell: Doorbell) -> None:
+    bell.signal(signal.SIGSTOP)
+    pressed = bell.press()
+    bell.signal(signal.SIGCONT)
+    assert told(bell, "ring_pressed").arrived_s > pressed.arrived_s
+    assert len(bell.facts.all("agent_started")) == 1
+
+
 def test_stop_ends_it_in_order(bell: Doorbell) -> None:
     bell.stop()
     assert bell.facts.first("agent_stopped") is not None
