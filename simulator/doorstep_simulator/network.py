@@ -65,7 +65,7 @@ class Line:
         if server is not None:
             server.close()
         for end in tuple(self._ends):
-            _reset(end)
+            reset(end)
         await asyncio.gather(*self._carriers)
         if server is not None:
             await server.wait_closed()
@@ -91,7 +91,7 @@ class Line:
                 return
             with self._held(far_writer):
                 if self._is_cut:
-                    _reset(far_writer)
+                    reset(far_writer)
                 await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
                 for end in (writer, far_writer):
                     with suppress(OSError):
@@ -108,7 +108,7 @@ class Line:
             end.close()
 
 
-def _reset(end: asyncio.StreamWriter) -> None:
+def reset(end: asyncio.StreamWriter) -> None:
     """End a connection as a pulled cable's time-out would: without a goodbye."""
     linger = struct.pack("ii", 1, 0)  # drop what waits, and say RST rather than FIN
     with suppress(OSError):  # it is closed already

@@ -99,8 +99,24 @@ class Stack:
         broker, store, cloud: Its processes.
     """
 
-    def __init__(self, folder: Path, *, ports: Ports | None = None, tell: Tell = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: Ports | None = None,
+        store_endpoint: str | None = None,
+        tell: Tell = print,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            folder: See above.
+            ports: Where to listen, if they are free; drawn without.
+            store_endpoint: Where the service finds the store, if not at the store's own port.
+            tell: Told each step.
+        """
         self.folder = folder
+        self._store_endpoint = store_endpoint
         self._tell = tell
         self._running = ExitStack()
         self.ports = self._claimed(ports or Ports.of_last_run(folder))
@@ -142,7 +158,7 @@ class Stack:
             store_program(
                 self.folder / "objects",
                 self.ports.store,
-                StoreSecret(self._store_secret()),
+                self.store_secret(),
                 self.log("object-store"),
             )
         )
@@ -172,7 +188,7 @@ class Stack:
             endpoint=self.ports.store.endpoint,
             bucket=BUCKET,
             access_key=ACCESS_KEY,
-            secret_key=self._store_secret(),
+            secret_key=self.store_secret().key,
             connections=1,
             answer_s=PUT_S,
         )
@@ -242,12 +258,13 @@ class Stack:
             key=self.cloud_folder / "broker" / "server.key",
         )
 
-    def _store_secret(self) -> str:
+    def store_secret(self) -> StoreSecret:
+        """Return the secret of the store's one account; drawn on the first call."""
         file = self.folder / "store-secret"
         if not file.exists():
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(32))
-        return file.read_text()
+        return StoreSecret(file.read_text())
 
     def _cloud(self, command: str, log: str) -> Program:
         return Program(
@@ -267,10 +284,10 @@ class Stack:
             "broker_port": self.ports.broker,
             "device_broker_host": "127.0.0.1",
             "device_broker_port": self.ports.broker,
-            "s3_endpoint": self.ports.store.endpoint,
+            "s3_endpoint": self._store_endpoint or self.ports.store.endpoint,
             "s3_bucket": BUCKET,
             "s3_access_key": ACCESS_KEY,
-            "s3_secret_key": self._store_secret(),
+            "s3_secret_key": self.store_secret().key,
         }
         return {f"DOORSTEP_CLOUD_{name.upper()}": str(value) for name, value in settings.items()}
 
