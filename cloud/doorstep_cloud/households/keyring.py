@@ -103,6 +103,25 @@ def read_file(unit: Unit, household: HouseholdId, member: MemberId) -> bytes:
     return row.file
 
 
+def has_files(unit: Unit, statement: Statement, sha256: bytes) -> bool:
+    """Return whether the vault holds the file of every holder under this statement already.
+
+    So it is when main was put back from a backup and the vault was not.
+
+    Args:
+        unit: Any unit.
+        statement: What it says.
+        sha256: Of its body.
+    """
+    found = select(KeyringRow.holder).where(KeyringRow.statement_sha256 == sha256)
+    return set(unit.vault.scalars(found)) == set(_holders(statement))
+
+
+def households_in_vault(unit: Unit) -> frozenset[str]:
+    """Return the households that have a keyring in this vault; every founded one has."""
+    return frozenset(unit.vault.scalars(select(KeyringRow.household).distinct()))
+
+
 def _holders(statement: Statement) -> dict[str, str]:
     holders: dict[str, str] = {m.member: m.age_recipient for m in statement.roster}
     if statement.recovery is not None:
