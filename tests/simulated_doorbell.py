@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doorstep_device.agent import Agent, Brokers, Parts
+from doorstep_device.commands import Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox
 from doorstep_device.ports.camera import Camera, CameraFailedError, Frame, Packet, VideoFormat
@@ -188,6 +189,7 @@ class SimulatedDoorbell:
     membership: Membership = field(init=False)
     service: ScriptedService = field(init=False)
     agent: Agent = field(init=False)
+    commands: Commands = field(init=False)
     running: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -197,6 +199,9 @@ class SimulatedDoorbell:
         self.membership = Membership(self.disk, first_head().root, keys)
         self.service = ScriptedService(device.id, self.control, self.bulk, RECEIPT_KEY)
         self.service.statements = honest_statements()
+        self.commands = Commands(
+            self.disk, device.id, self.membership, self.outbox, not_before_ms=0
+        )
         self.agent = Agent(
             Parts(
                 boot=Boot(device.id, "ab" * 16, "doorstep 0.1.0"),
@@ -208,6 +213,7 @@ class SimulatedDoorbell:
                 membership=self.membership,
                 brokers=Brokers(self.control, self.bulk),
                 panel=self.panel,
+                commands=self.commands,
                 make_camera=self._camera if self.has_camera else None,
                 rule=cast("MotionRule", BrightnessRule()),
                 pre_roll_s=2.0,

@@ -13,6 +13,7 @@ from typing import Final, ParamSpec
 
 import structlog
 
+from doorstep_device.commands import Commands
 from doorstep_device.delivery import Delivery
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent, Problem
@@ -78,6 +79,7 @@ class Parts:
 
 
 class Agent:
+    commands: Commands
     """The doorbell, running."""
 
     def __init__(self, parts: Parts) -> None:
@@ -114,12 +116,15 @@ class Agent:
             outbox=parts.outbox,
             now_us=parts.network_clock.monotonic_us,
             announce_again=self._uplink.announce_again,
+            commands=parts.commands,
         )
 
+            is_synced=parts.clock.is_synced,
     async def run(self) -> None:
         """Run every part until cancelled; a part that fails is started again alone."""
         log.info("agent_started", device=self._parts.boot.device, boot=self._parts.boot.boot)
         self._tell_problems()
+            on_deleted=self._on_deleted,
         try:
             async with asyncio.TaskGroup() as parts:
                 for name, part in (
@@ -156,7 +161,12 @@ class Agent:
 
     def _tell_problems(self) -> None:
         """Tell what nobody can read on the card, each once."""
-        problems = (*self._parts.outbox.problems, *self._parts.membership.problems)
+        parts = self._parts
+        problems = (
+            *parts.outbox.problems,
+            *parts.membership.problems,
+            *parts.commands.problems,
+        )
         for problem in problems:
             if problem not in self._told:
                 log.error("unreadable_kept", path=problem.path, reason=problem.fact)
@@ -367,6 +377,7 @@ class Agent:
         if state is not self._camera_state:
             self._camera_state = state
             self._uplink.health_changed()
+            self._uplink.look_at_commands()
 
     async def _read_health(self) -> Health:
         usage = await self._parts.worker.run(self._parts.outbox.usage)
@@ -402,6 +413,9 @@ class Agent:
 
     def _stamp(self, at_us: int) -> Stamp:
         """Return the moment ``at_us``, a little ago, on both clocks."""
+    def _on_deleted(self) -> None:
+        self._delivery.clips_deleted()
+
         ago_ms = (self._parts.clock.monotonic_us() - at_us) // 1000
         return Stamp(
             at_us=at_us,
@@ -420,3 +434,4 @@ def _each(failed: ExceptionGroup[DoorstepError]) -> Iterator[DoorstepError]:
             yield from _each(error)
         else:
             yield error
+            self._uplink.look_at_commands()

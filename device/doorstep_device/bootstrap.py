@@ -18,6 +18,7 @@ from doorstep_device.adapters.broker import BrokerAddress, PahoBroker
 from doorstep_device.adapters.clock import SystemClock
 from doorstep_device.adapters.disk import FolderDisk
 from doorstep_device.agent import Agent, Brokers, Parts
+from doorstep_device.commands import Commands
 from doorstep_device.household import Membership
 from doorstep_device.identity import (
     CA_PATH,
@@ -147,13 +148,17 @@ def build_agent(
     )
     return Agent(
         Parts(
+    membership = Membership(disk, enrolment.root, keys.public)
+    not_before_ms = int(address.floor.timestamp() * 1000)
+    commands = Commands(disk, boot.device, membership, outbox, not_before_ms=not_before_ms)
             boot=boot,
             clock=clock,
             network_clock=SystemClock(),
             events_worker=Worker(),
             worker=Worker(),
             outbox=outbox,
-            membership=Membership(disk, enrolment.root, keys.public),
+            membership=membership,
+            commands=commands,
             brokers=_brokers(boot, address),
             panel=panel,
             make_camera=make_camera,

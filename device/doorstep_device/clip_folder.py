@@ -190,10 +190,16 @@ class ClipFolder:
         """Return whether the folder is there."""
         return self._disk.exists(self.path)
 
+    def has_traces(self) -> bool:
+        """Return whether anything of the clip is there, half removed or whole."""
+        return self.exists() or self._disk.exists(self.path + GONE)
+
     def remove(self) -> None:
-        """Remove the clip; after a cut it is there whole or not at all."""
-        self._disk.rename(self.path, self.path + GONE)
-        self._disk.remove_tree(self.path + GONE)
+        """Remove the clip; after a cut it is there whole or not at all. Harmless when repeated."""
+        if self.exists():
+            self._disk.rename(self.path, self.path + GONE)
+        if self._disk.exists(self.path + GONE):
+            self._disk.remove_tree(self.path + GONE)
 
     @property
     def _record_path(self) -> str:

@@ -7,6 +7,7 @@ protocol is `doorstep_shared.transfer`; here its actions are carried out.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 from typing import Final, TypeAlias
 
 import structlog
@@ -56,6 +57,13 @@ log = structlog.get_logger()
 Object: TypeAlias = tuple[ClipId, ObjectName]
 
 
+class _News(Enum):
+    """What concerns the object under way, beside replies to it."""
+
+    LINE = "the line has changed"
+    OUTBOX = "its clip may be gone"
+
+
 class Delivery:
     """Brings announced clips to the service.
 
@@ -87,8 +95,7 @@ class Delivery:
         self._nudged = asyncio.Event()
         self._not_before_us: dict[Object, int] = {}
         self._current: Object | None = None
-        # What concerns the object under way: a reply, or None for a change of the line.
-        self._news: asyncio.Queue[Reply | None] = asyncio.Queue()
+        self._news: asyncio.Queue[Reply | _News] = asyncio.Queue()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -101,19 +108,24 @@ class Delivery:
         """Look for clips to deliver now."""
         self._nudged.set()
 
+    def clips_deleted(self) -> None:
+        """Stop the transfer of a clip that is not in the outbox any more."""
+        if self._current is not None:
+            self._news.put_nowait(_News.OUTBOX)
+
     async def _listen(self) -> None:
         async for happening in self._broker.happenings():
             match happening:
                 case Connected(count):
                     log.info("broker_connected", connection="bulk", count=count)
                     self._is_online = True
-                    self._news.put_nowait(None)
+                    self._news.put_nowait(_News.LINE)
                     self.nudge()
                 case Disconnected(reason):
                     if self._is_online:
                         log.info("broker_lost", connection="bulk", reason=reason)
                     self._is_online = False
-                    self._news.put_nowait(None)
+                    self._news.put_nowait(_News.LINE)
                 case Message(_, body):
                     self._replied(body)
 
@@ -182,8 +194,12 @@ class Delivery:
                 news = await self._news.get()
         except TimeoutError:
             return sender.tick(self._now_us())
-        if news is not None:
+        if isinstance(news, Reply):
             return sender.replied(news, self._now_us())
+        if news is _News.OUTBOX:
+            # Asking for nothing of it says whether it is there.
+            await self._worker.run(self._outbox.read_payload, *self._object(), 0, 0)
+            return ()
         sender.disconnected()
         return sender.connected(self._now_us()) if self._is_online else ()
 

@@ -14,8 +14,9 @@ from doorstep_device.outbox import Problem, Sealing
 from doorstep_device.ports.disk import Disk
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
-from doorstep_shared.signing import Signed, decode_signed
-from doorstep_shared.statements import DeviceState, Head, accept_next, verify_chain
+from doorstep_shared.ids import HouseholdId
+from doorstep_shared.signing import Signed, VerifyKey, decode_signed
+from doorstep_shared.statements import DeviceState, Head, Role, accept_next, verify_chain
 from doorstep_shared.wire import StatementHead
 
 _PATH = "statements.json"
@@ -86,6 +87,18 @@ class Membership:
             epoch=self.head.statement.epoch.n,
             recipient=self.head.epoch_recipient,
         )
+
+    @property
+    def household(self) -> HouseholdId | None:
+        """Return whose doorbell this is; None before the first statement."""
+        return None if self.head is None else self.head.household
+
+    def owners(self) -> tuple[VerifyKey, ...]:
+        """Return the keys of those who may tell this doorbell what to do: owners of its head."""
+        if self.head is None:
+            return ()
+        roster = self.head.statement.roster
+        return tuple(VerifyKey(one.sign_key) for one in roster if one.role is Role.OWNER)
 
     def named_head(self) -> StatementHead | None:
         """Return the head as ``hello`` names it."""

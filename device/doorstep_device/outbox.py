@@ -28,6 +28,7 @@ from doorstep_device.clip_writer import ClipWriter
 from doorstep_device.event_log import EVENT_LOG, EventLog, PendingEvent
 from doorstep_device.outbox_folder import OWN_NAMES, open_chain, prepare_folder
 from doorstep_device.ports.disk import Disk, DiskFullError
+from doorstep_device.rules.deletion import Begun, decide_begun_until
 from doorstep_device.rules.eviction import KeptClip, Worth, decide_evictions, is_cache_over
 from doorstep_shared.age_keys import Recipient
 from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
@@ -239,6 +240,8 @@ class Outbox:
         self._recording: ClipWriter | None = None
         # Recordings that broke off, whose disk has not let them be ended yet.
         self._unsettled: Final[dict[ClipId, ClipFolder]] = {}
+        # To be deleted, and not gone yet: being recorded, or the disk does not let them go.
+        self._doomed: Final[set[ClipId]] = set()
         self._problems: Final[list[Problem]] = []
         self._dropped_clips = 0
 
@@ -327,26 +330,32 @@ class Outbox:
         manifest = self._conclude(writer.folder, writer.record, payload, ending)
         writer.file.close()
         self._recording = None
+        self._bury()
         return manifest
 
     def break_off_clip(self, writer: ClipWriter) -> Manifest | None:
         """End a clip that the disk failed, with what is whole of it.
 
         Returns:
-            Its manifest; None if nothing of it was durable, or if the disk does not even let
-            it be ended: then `tidy` or the next start does.
+            Its manifest; None if nothing of it was durable, if it was to be deleted, or if
+            the disk does not even let it be ended: then `tidy` or the next start does.
         """
         self._recording = None
         # What closing has to say of a file that failed already changes nothing.
         with suppress(RefusedError, TryLaterError):
             writer.file.close()
+        self._bury()
         self._settle()
         kept = self._kept.get(writer.clip)
         return None if kept is None else kept.manifest
 
     def pending_clips(self) -> tuple[PendingClip, ...]:
         """Return finished clips that are not stored whole, rings first, each kind oldest first."""
-        waiting = [kept for kept in self._kept.values() if kept.record.state is ClipState.FINISHED]
+        waiting = [
+            kept
+            for clip, kept in self._kept.items()
+            if kept.record.state is ClipState.FINISHED and clip not in self._doomed
+        ]
         waiting.sort(key=lambda kept: (-kept.worth, kept.manifest.seq))
         return tuple(
             PendingClip(kept.folder.clip, kept.manifest, kept.is_announced, kept.missing)
@@ -408,6 +417,36 @@ class Outbox:
             self._note_receipt(kept, body.object, receipt, now_ms)
         return None if kept.missing else body.clip
 
+    def clips_among(self, clips: Iterable[ClipId]) -> tuple[ClipId, ...]:
+        """Return those of ``clips`` of which anything is here, readable or not."""
+        return tuple(clip for clip in clips if ClipFolder(self._disk, clip).has_traces())
+
+    def clips_begun_until(self, until_ms: int) -> tuple[ClipId, ...]:
+        """Return the clips that began until ``until_ms``, the one being recorded too.
+
+        What cannot be read began nobody knows when: it is not among them.
+        """
+        manifests = sorted((kept.manifest for kept in self._kept.values()), key=lambda m: m.seq)
+        begun = [Begun(m.clip, m.start, m.clock_synced) for m in manifests]
+        for clip in sorted(self._unsettled):
+            with suppress(BadMessageError, RefusedError):
+                opening = self._unsettled[clip].read_record().opening
+                begun.append(Begun(clip, opening.start, opening.clock_synced))
+        return decide_begun_until(begun, until_ms)
+
+    def delete(self, clips: Iterable[ClipId]) -> None:
+        """Delete clips, delivered or not; their events stay. Unknown ones are passed over.
+
+        None is delivered any more on return. One that is being recorded goes once it has
+        ended; one that the disk does not let go, with a later `tidy`: see `is_deleting`.
+        """
+        self._doomed.update(clips)
+        self._bury()
+
+    def is_deleting(self, clips: Iterable[ClipId]) -> bool:
+        """Return whether any of ``clips`` was to be deleted and is still here."""
+        return not self._doomed.isdisjoint(clips)
+
     def tidy(self, now_ms: int) -> None:
         """Forget clips stored a day ago, keep the byte cap, end what could not be ended before.
 
@@ -418,6 +457,7 @@ class Outbox:
             if stored_at is not None and is_cache_over(stored_at, now_ms):
                 self._remove(kept)
         self._evict(0, sparing=None)
+        self._bury()
         self._settle()
 
     def usage(self) -> Usage:
@@ -547,7 +587,7 @@ class Outbox:
     # ── the service's answers ──
 
     def _find(self, clip: ClipId) -> _Kept:
-        if (kept := self._kept.get(clip)) is None:
+        if (kept := self._kept.get(clip)) is None or clip in self._doomed:
             raise _gone(clip)
         return kept
 
@@ -599,6 +639,20 @@ class Outbox:
         self._chain.save()
         del self._kept[kept.folder.clip]
         kept.folder.remove()
+
+    def _bury(self) -> None:
+        """Remove what is to be deleted; one that the disk does not let go stays doomed."""
+        under_way = None if self._recording is None else self._recording.clip
+        for clip in self._doomed - {under_way}:
+            with suppress(RefusedError, TryLaterError):
+                # The number of a manifest that nobody will see is not used again.
+                self._chain.save()
+                folder = ClipFolder(self._disk, clip)
+                folder.remove()
+                self._kept.pop(clip, None)
+                self._unsettled.pop(clip, None)
+                self._problems[:] = [p for p in self._problems if p.path != folder.path]
+                self._doomed.discard(clip)
 
 
 def _gone(clip: ClipId) -> ClipGoneError:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from doorstep_device.commands import Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import ClipGoneError, Outbox, PendingEvent
 from doorstep_device.ports.broker import (
@@ -24,12 +25,14 @@ from doorstep_device.ports.broker import (
 )
 from doorstep_device.rules.backoff import Backoff
 from doorstep_device.worker import Worker
-from doorstep_shared.errors import BadMessageError, DoorstepError
+from doorstep_shared.commands import MAX_COMMAND_BYTES
+from doorstep_shared.errors import BadMessageError, DoorstepError, TryLaterError
 from doorstep_shared.ids import ClipId, DeviceId
 from doorstep_shared.manifest import ClipKind
+from doorstep_shared.signing import decode_signed
 from doorstep_shared.statements import Head, MissingStatementError
 from doorstep_shared.topics import DeviceTopic, Leaf, parse_topic
-from doorstep_shared.wire import Ack, Body, Health, Hello, Statements, Status, decode_body
+from doorstep_shared.wire import Ack, Answer, Body, Health, Hello, Statements, Status, decode_body
 
 HEALTH_EVERY_S: Final = 60.0
 # Nothing is due: look again after this long all the same.
@@ -47,6 +50,11 @@ REFUSED_US: Final = 24 * 3600 * 1_000_000
 HELLO_EVERY_S: Final = 2.0
 # A hello may be lost, or its answer; nobody else would say that statements are missing.
 HELLO_AT_LEAST_S: Final = 300.0
+# As many commands as a service lets wait come at once after a hello. More are none of an
+# owner's: they are dropped, and what was signed is said again.
+MOST_COMMANDS: Final = 64
+# A flood of them takes a twentieth of what the thread can do that also records.
+COMMAND_EVERY_S: Final = 0.05
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -152,12 +160,15 @@ class Uplink:
         broker: The control connection.
         boot: This run.
         events_worker: Where the outbox's events are kept and read.
-        worker: Where everything else of `outbox` and `membership` is called.
+        worker: Where everything else of `outbox`, `membership` and `commands` is called.
         now_us: Monotonic time of the network's own pace.
+        now_ms: Wall time, Unix milliseconds.
+        is_synced: Whether that clock was set from outside.
         chance: Returns a random number from 0 to 1.
         read_health: Returns what ``ev/health`` says now.
         on_head: Told of a new verified head.
         on_announced: Told that clips may be transferred.
+        on_deleted: Told that clips may be gone.
     """
 
     def __init__(
@@ -169,12 +180,15 @@ class Uplink:
         worker: Worker,
         outbox: Outbox,
         membership: Membership,
+        commands: Commands,
         now_us: Callable[[], int],
         now_ms: Callable[[], int],
+        is_synced: Callable[[], bool],
         chance: Callable[[], float],
         read_health: Callable[[], Awaitable[Health]],
         on_head: Callable[[Head], Awaitable[None]],
         on_announced: Callable[[], None],
+        on_deleted: Callable[[], None],
     ) -> None:
         self._broker = broker
         self._boot = boot
@@ -182,11 +196,14 @@ class Uplink:
         self._worker = worker
         self._outbox = outbox
         self._membership = membership
+        self._commands = commands
         self._now_us = now_us
         self._now_ms = now_ms
+        self._is_synced = is_synced
         self._read_health = read_health
         self._on_head = on_head
         self._on_announced = on_announced
+        self._on_deleted = on_deleted
         self._events = Attempts(chance, MOST_EVENTS)
         self._announcements = Attempts(chance, MOST_ANNOUNCEMENTS)
         self._announce_again: set[ClipId] = set()
@@ -197,6 +214,9 @@ class Uplink:
         self._nudged = asyncio.Event()
         self._health_wanted = asyncio.Event()
         self._hello_wanted = asyncio.Event()
+        # Commands as they came; None to go on with those that were taken.
+        self._orders: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_COMMANDS)
+        self._is_flooded = False
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -206,6 +226,7 @@ class Uplink:
             parts.create_task(self._send(), name="uplink-send")
             parts.create_task(self._tell_health(), name="uplink-health")
             parts.create_task(self._ask_again(), name="uplink-hello")
+            parts.create_task(self._obey_all(), name="uplink-commands")
 
     @property
     def is_online(self) -> bool:
@@ -232,6 +253,11 @@ class Uplink:
     def health_changed(self) -> None:
         """Tell health now, not only at the next minute."""
         self._health_wanted.set()
+
+    def look_at_commands(self) -> None:
+        """Go on with commands that wait for a clip's end or for the disk."""
+        with suppress(asyncio.QueueFull):  # then it is looked at soon
+            self._orders.put_nowait(None)
 
     async def _listen(self) -> None:
         async for happening in self._broker.happenings():
@@ -288,6 +314,8 @@ class Uplink:
                 await self._acknowledged(decode_body(Ack, body))
             elif leaf is Leaf.STATEMENTS:
                 await self._grown(decode_body(Statements, body))
+            elif leaf is Leaf.DELETE:
+                self._ordered(body)
         except BadMessageError as error:
             log.warning("message_dropped", topic=topic, reason=error.fact)
         except DoorstepError as error:
@@ -324,6 +352,56 @@ class Uplink:
             await self._on_head(head)
             # There may be more, and there is an end to it: each was signed by an owner.
             self._say_hello()
+
+    def _ordered(self, body: bytes) -> None:
+        """Let a command wait for its turn: acknowledgements do not wait behind it."""
+        if len(body) > MAX_COMMAND_BYTES:
+            raise BadMessageError(f"{len(body)} bytes are too many for a command")
+        try:
+            self._orders.put_nowait(body)
+        except asyncio.QueueFull:
+            if not self._is_flooded:
+                log.warning("commands_dropped", reason="more came than an owner signs")
+            self._is_flooded = True
+
+    async def _obey_all(self) -> None:
+        while True:
+            order = await self._orders.get()
+            await self._obey(order)
+            if self._orders.empty():
+                self._is_flooded = False
+            if order is not None:
+                await asyncio.sleep(COMMAND_EVERY_S)
+
+    async def _obey(self, order: bytes | None) -> None:
+        """Do one command, or go on with those taken before; answer what is done or never will."""
+        try:
+            answers = await self._worker.run(self._answers_to, order)
+        except BadMessageError as error:
+            log.warning("message_dropped", topic=Leaf.DELETE.levels, reason=error.fact)
+        except TryLaterError as error:
+            log.warning("command_put_off", reason=error.fact)
+        except DoorstepError as error:
+            # Forged, or signed by somebody whose statement has not come: no answer to either.
+            log.error("command_refused", reason=error.fact)  # noqa: TRY400  # the fact says it all
+        else:
+            self._answer(answers)
+
+    def _answers_to(self, order: bytes | None) -> tuple[Answer, ...]:
+        if order is None:
+            return self._commands.finish()
+        signed = decode_signed(order)
+        return self._commands.take(signed, self._now_ms(), is_synced=self._is_synced())
+
+    def _answer(self, answers: tuple[Answer, ...]) -> None:
+        for answer in answers:
+            if answer.is_done:
+                log.info("command_done", counter=answer.counter)
+            else:
+                log.error("command_refused", counter=answer.counter, reason=answer.reason)
+            with suppress(BrokerUnreachableError):  # it is asked for again after the next hello
+                self._publish(Leaf.DELETE_ANSWER, answer)
+        self._on_deleted()
 
     async def _send(self) -> None:
         while True:

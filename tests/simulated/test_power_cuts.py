@@ -1,4 +1,4 @@
-"""Power cuts after every single step of the disk, in six scenes.
+"""Power cuts after every single step of the disk, in seven scenes.
 
 Each scene runs once on a simulated disk and notes, step by step, what it was promised.
 Then the power is cut after every step in turn, and the outbox opened on what is left.
@@ -11,17 +11,24 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from doorstep_device.chain import Link
-from doorstep_device.outbox import Outbox
+from doorstep_device.clip_ending import Ending
+from doorstep_device.commands import Commands
+from doorstep_device.household import Membership
+from doorstep_device.outbox import Outbox, Start
 from doorstep_device.rules.episode import PartLimits
+from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, verify_manifest
 from doorstep_shared.receipts import Receipt, sign_receipt
 from doorstep_shared.signing import Signed
+from doorstep_shared.wire import Answer
 from doorstep_simulator.disk import PowerCutError, SimulatedDisk
-from tests.people import FRONT_DOOR, NOW_MS
+from tests.orders import delete_order
+from tests.people import FRONT_DOOR, NOW_MS, first_head
 from tests.recording import (
     FRAME_US,
     RECEIPT_KEY,
+    SEALING,
     SECOND_US,
     SHORT,
     Door,
@@ -292,6 +299,146 @@ def test_power_that_fails_within_a_call_ends_it_for_good() -> None:
         outbox.put_event(ClipKind.RING, event("ring"))
     with pytest.raises(PowerCutError):
         disk.read("outbox/format")
+
+
+# Until the clip under way ends, it cannot go; so both commands are at work for a while.
+FIRST_ORDER = delete_order(until=NOW_MS + 9_000, counter=1)
+DONE = {counter: Answer(counter=counter, is_done=True) for counter in (1, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A scene in which an owner deletes, and when what was durable.
+
+    Attributes:
+        disk: With every step.
+        second_order: Names the first clip and the one that began after the first command's time.
+        doomed: The clips of the first command.
+        later: The clip that only the second command names.
+        spared: A clip that none names.
+        taken: How many steps had been done when each command was taken.
+        done: When each was done.
+        events: Waiting all the time.
+        newest: The manifests' chain, by how many steps had been done.
+    """
+
+    disk: SimulatedDisk
+    second_order: Signed
+    doomed: frozenset[ClipId]
+    later: ClipId
+    spared: ClipId
+    begun: int
+    taken: tuple[int, int]
+    done: tuple[int, int]
+    events: frozenset[EventId]
+    newest: tuple[tuple[int, Link], ...]
+
+
+def commands_on(disk: SimulatedDisk, outbox: Outbox) -> Commands:
+    """Return the commands kept on ``disk``, as a start takes them up."""
+    device = FRONT_DOOR.device
+    keys = DeviceKeys(device.id, device.tls_key, device.manifest_key, device.age_recipient)
+    membership = Membership(disk, first_head().root, keys)
+    membership.accept([first_head().signed])
+    return Commands(disk, device.id, membership, outbox, not_before_ms=0)
+
+
+def record_one(outbox: Outbox, name: str, start_ms: int) -> Manifest:
+    """Record a clip that began then, without pictures."""
+    happened = event(name, start_ms)
+    writer = outbox.begin_clip(
+        SEALING, Start(ClipKind.RING, (happened.event,), 1, 0, start_ms, clock_synced=True)
+    )
+    outbox.tick_clip(writer, b"moov", 1000)
+    return outbox.finish_clip(writer, b"end", Ending(media_ms=1500, is_last=True))
+
+
+def an_owner_deletes() -> Deletion:
+    """Delete a clip that waits, one the service has and one under way; then one more by name."""
+    scene = a_ring()
+    commands = commands_on(scene.disk, scene.outbox)
+    waiting = next(iter(pending(scene.outbox)))
+    stored = record_one(scene.outbox, "stored", NOW_MS + 1)
+    later = record_one(scene.outbox, "later", NOW_MS + 60_000).clip
+    spared = record_one(scene.outbox, "spared", NOW_MS + 61_000).clip
+    for _, signed in receipts(stored):
+        scene.outbox.mark_receipt(signed, NOW_MS)
+    scene.door.ring("under way")
+    scene.watch(1.4)
+    assert scene.outbox._recording is not None
+    doomed = frozenset({waiting, stored.clip, scene.outbox._recording.clip})
+    second_order = delete_order([later, waiting], counter=2)
+    begun = len(scene.disk.steps)
+    scene.note()
+    assert commands.take(FIRST_ORDER, NOW_MS, is_synced=True) == ()
+    first_taken = len(scene.disk.steps)
+    assert commands.take(second_order, NOW_MS, is_synced=True) == (DONE[2],)
+    second_done = len(scene.disk.steps)
+    scene.note()
+    scene.watch(2.4)
+    assert not scene.door.recorder.is_recording
+    scene.note()
+    assert commands.finish() == (DONE[1],)
+    return Deletion(
+        disk=scene.disk,
+        second_order=second_order,
+        doomed=doomed,
+        later=later,
+        spared=spared,
+        begun=begun,
+        taken=(first_taken, second_done),
+        done=(len(scene.disk.steps), second_done),
+        events=scene.promises[-1].events,
+        newest=tuple((promise.since, promise.newest) for promise in scene.promises),
+    )
+
+
+def check_deleted(scene: Deletion, disk: SimulatedDisk, steps: int, context: str) -> None:
+    """Start on ``disk`` as a cut after ``steps`` left it; see what was taken done, and no more."""
+    outbox = open_outbox(disk, seed="again")
+    before = {name.removesuffix(".gone") for name in disk.list_dir("outbox")}
+    commands = commands_on(disk, outbox)
+    here = {name.removesuffix(".gone") for name in disk.list_dir("outbox")}
+    assert outbox.problems == commands.problems == (), context
+    # Taken: finished by the start itself, whether or not anybody says it again.
+    assert steps < scene.taken[0] or not here & scene.doomed, context
+    assert steps < scene.taken[1] or scene.later not in here, context
+    # Not taken: not begun.
+    if steps <= scene.begun:
+        assert scene.doomed <= before, context
+        assert {*scene.doomed, scene.later} <= here, context
+    for order, answer in ((FIRST_ORDER, DONE[1]), (scene.second_order, DONE[2])):
+        kept = len(disk.steps)
+        assert commands.take(order, NOW_MS, is_synced=True) == (answer,), context
+        assert steps < scene.taken[answer.counter - 1] or len(disk.steps) == kept, context
+    assert set(pending(outbox)) == {scene.spared}, context
+    events = {entry.event.event for entry in outbox.pending_events()}
+    assert scene.events <= events, context
+    # No number is used twice, though nobody may ever see the manifests that had them.
+    newest = max((link for since, link in scene.newest if since <= steps), key=lambda n: n.seq)
+    assert outbox._chain.newest.seq >= newest.seq, context
+    link = outbox._chain.newest
+    following = record_one(outbox, "following", NOW_MS + 70_000)
+    assert (following.seq, following.prev) == (link.seq + 1, link.sha256), context
+    names = set(open_outbox(disk.after_cut(), seed="and again")._kept)
+    assert names == {scene.spared, following.clip}, context
+
+
+def test_a_power_cut_after_any_step_of_a_deletion_leaves_it_to_be_finished_once() -> None:
+    scene = an_owner_deletes()
+    for steps, luck in itertools.product(range(scene.begun, len(scene.disk.steps) + 1), LUCKS):
+        context = f"luck {luck}, cut after step {steps}: {scene.disk.steps[steps - 1]}"
+        check_deleted(scene, scene.disk.after_cut(steps, seed=luck), steps, context)
+
+
+def test_a_power_cut_while_a_start_finishes_a_deletion_leaves_it_to_the_next_start() -> None:
+    scene = an_owner_deletes()
+    for steps in range(scene.begun, len(scene.disk.steps) + 1, 3):
+        first = scene.disk.after_cut(steps)
+        commands_on(first, open_outbox(first, seed="first"))
+        for more in range(len(first.steps) + 1):
+            context = f"cut after {steps} and {more} steps"
+            check_deleted(scene, first.after_cut(more, seed=more), steps, context)
 
 
 def check_kept(outbox: Outbox, promise: Promise, context: str) -> None:

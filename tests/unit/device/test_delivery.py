@@ -376,3 +376,34 @@ async def test_it_ends_when_told_to_whatever_happens_just_then(steps: int) -> No
     for _ in range(steps):
         await asyncio.sleep(0)
     await bell.end()
+
+
+async def test_the_transfer_of_a_clip_that_is_deleted_stops_at_once(bell: Bell) -> None:
+    bell.service.credit = 0  # it waits, and would not look into the outbox for a long time
+    (clip,) = bell.recorded(ClipKind.RING)
+    bell.bulk.connect()
+    await until(lambda: bool(bell.objects_begun()))
+    bell.outbox.delete([clip])
+    bell.delivery.clips_deleted()
+    await until(lambda: Command.ABORT in commands(bell), "the end of the transfer")
+    bell.service.credit = 4
+    (other,) = bell.recorded(ClipKind.MOTION)
+    bell.delivery.nudge()
+    await bell.are_stored(other)
+
+
+async def test_the_transfer_of_another_clip_goes_on_when_one_is_deleted(bell: Bell) -> None:
+    ring, motion = bell.recorded(ClipKind.RING, ClipKind.MOTION)
+    bell.bulk.connect()
+    await until(lambda: bool(bell.objects_begun()))
+    bell.outbox.delete([motion])
+    for _ in range(5):
+        bell.delivery.clips_deleted()
+    await until(lambda: bell.service.has_all_of(ring))
+    assert Command.ABORT not in commands(bell)
+
+
+def commands(bell: Bell) -> list[Command]:
+    """Return what was said of transfers, segments left out."""
+    topics = [parse_topic(message.topic) for message in bell.bulk.sent]
+    return [topic.command for topic in topics if isinstance(topic, TransferTopic)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doorstep_device import uplink as uplink_module
+from doorstep_device.commands import OVERTAKEN, Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent
-from doorstep_device.rules import backoff
+from doorstep_device.rules.backoff import Backoff
 from doorstep_device.uplink import MOST_ANNOUNCEMENTS, MOST_EVENTS, Attempts, Boot, Uplink
 from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
+from doorstep_shared.commands import MAX_COMMAND_BYTES
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.signing import Signed, SigningKey
@@ -23,6 +26,7 @@ from doorstep_shared.statements import Head, accept_next
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import (
     Ack,
+    Answer,
     CameraState,
     Health,
     Hello,
@@ -33,7 +37,8 @@ from doorstep_shared.wire import (
 )
 from doorstep_simulator.disk import SimulatedDisk
 from tests.far_end import PATIENCE_S, ScriptedBroker, ScriptedService, until
-from tests.people import FRONT_DOOR, doorbell, first_head, random_from, successor
+from tests.orders import delete_order
+from tests.people import FRONT_DOOR, NOW_MS, doorbell, first_head, person, random_from, successor
 from tests.recording import RECEIPT_KEY, Door, event, open_outbox
 
 BOOT = Boot(FRONT_DOOR.device.id, "ab" * 16, "doorstep 0.1.0")
@@ -76,13 +81,18 @@ class Bell:
     now_us: int = 0
     heads: list[Head] = field(default_factory=list)
     nudges: int = 0
+    deletions: int = 0
     camera: CameraState = CameraState.WATCHING
     running: asyncio.Task[None] = field(init=False)
+    commands: Commands = field(init=False)
     uplink: Uplink = field(init=False)
     service: ScriptedService = field(init=False)
 
     def __post_init__(self) -> None:
         self.service = ScriptedService(BOOT.device, self.line, ScriptedBroker(), RECEIPT_KEY)
+        self.commands = Commands(
+            self.disk, BOOT.device, self.membership, self.outbox, not_before_ms=0
+        )
         self.uplink = Uplink(
             self.line,
             BOOT,
@@ -90,12 +100,15 @@ class Bell:
             worker=self.worker,
             outbox=self.outbox,
             membership=self.membership,
+            commands=self.commands,
             now_us=lambda: self.now_us,
             now_ms=lambda: self.now_us // 1000,
+            is_synced=lambda: False,
             chance=lambda: 0.5,
             read_health=self._health,
             on_head=self._head,
             on_announced=self._announced,
+            on_deleted=self._deleted,
         )
 
     async def _health(self) -> Health:
@@ -117,6 +130,9 @@ class Bell:
 
     def _announced(self) -> None:
         self.nudges += 1
+
+    def _deleted(self) -> None:
+        self.deletions += 1
 
     def ring(self, name: str) -> EventId:
         """Store a ring and send it."""
@@ -247,7 +263,7 @@ async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(bell: Bel
 async def test_it_wakes_by_itself_when_something_is_due_again(
     bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "FIRST_US", 20_000)
+    monkeypatch.setattr(uplink_module, "Backoff", partial(Backoff, first_us=20_000))
     bell.line.connect()
     await until(lambda: bell.uplink.is_online)
     bell.service.loses_acks = 1
@@ -681,3 +697,145 @@ def test_whatever_waits_no_more_than_fit_are_on_their_way_and_it_wakes_when_one_
             assert wake_us is not None
             assert wake_us > now_us
         now_us += pause_us
+
+
+# ── commands ──
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands follow one another without a pause."""
+    monkeypatch.setattr(uplink_module, "COMMAND_EVERY_S", 0.0)
+
+
+def answers(bell: Bell) -> list[Answer]:
+    """Return what was answered to commands."""
+    return [decode_body(Answer, body) for body in bell.line.bodies(Leaf.DELETE_ANSWER)]
+
+
+def order(bell: Bell, signed: Signed) -> None:
+    """Let a command arrive."""
+    bell.line.say(BOOT.topic(Leaf.DELETE), signed.encode())
+
+
+@pytest.fixture
+async def owned(bell: Bell, at_once: None) -> Bell:
+    """A doorbell that is online and knows its owner."""
+    del at_once
+    bell.membership.accept([first_head().signed])
+    bell.line.connect()
+    await until(lambda: bell.uplink.is_online)
+    return bell
+
+
+async def test_a_command_is_done_and_answered(owned: Bell, facts: Facts) -> None:
+    clip = owned.record()
+    order(owned, delete_order([clip]))
+    await until(lambda: bool(answers(owned)))
+    assert answers(owned) == [Answer(counter=1, is_done=True)]
+    assert owned.outbox.pending_clips() == ()
+    assert owned.deletions == 1
+    assert facts.named("command_done") == [{"counter": 1}]
+
+
+async def test_a_command_that_is_said_again_is_answered_again(owned: Bell) -> None:
+    for _ in range(3):
+        order(owned, delete_order(until=NOW_MS))
+    await until(lambda: len(answers(owned)) == 3)
+    assert set(answers(owned)) == {Answer(counter=1, is_done=True)}
+
+
+async def test_a_command_in_vain_is_answered_with_the_reason(owned: Bell, facts: Facts) -> None:
+    order(owned, delete_order(until=NOW_MS, counter=2))
+    order(owned, delete_order(until=NOW_MS, counter=1))
+    await until(lambda: len(answers(owned)) == 2)
+    refused = Answer(counter=1, is_done=False, reason=OVERTAKEN)
+    assert answers(owned)[1] == refused
+    assert facts.named("command_refused") == [{"counter": 1, "reason": OVERTAKEN}]
+
+
+async def test_an_answer_that_was_lost_is_given_when_the_command_comes_again(owned: Bell) -> None:
+    clip = owned.record()
+    owned.line.is_up = False
+    order(owned, delete_order([clip]))
+    await until(lambda: owned.deletions == 1)
+    owned.line.connect()
+    order(owned, delete_order([clip]))
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+
+
+async def test_a_command_of_an_owner_not_known_yet_is_not_answered_until_it_can_be(
+    owned: Bell, facts: Facts
+) -> None:
+    second = person("second")
+    roster = (*first_head().statement.roster, second.member)
+    signed = delete_order(until=NOW_MS, signer=second)
+    order(owned, signed)
+    await until(lambda: bool(facts.named("command_refused")))
+    assert answers(owned) == []
+    owned.service.tell_statements(successor(first_head(), roster=roster))
+    order(owned, signed)
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+
+
+TOO_LONG = delete_order(until=NOW_MS, counter=9).encode() + b" " * MAX_COMMAND_BYTES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[" * 4000, b"\xff" * 100, TOO_LONG, b'{"body":"e30","sigs":[]}'],
+    ids=lambda body: f"{body[:8]!r} and so on, {len(body)} bytes",
+)
+async def test_what_is_no_command_is_dropped_and_told(
+    owned: Bell, facts: Facts, body: bytes
+) -> None:
+    owned.line.say(BOOT.topic(Leaf.DELETE), body)
+    order(owned, delete_order(until=NOW_MS))
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+    assert len(facts.named("message_dropped")) == 1
+
+
+async def test_a_flood_of_commands_delays_no_ring_and_is_mostly_dropped(
+    owned: Bell, facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "COMMAND_EVERY_S", 0.001)
+    forged = delete_order(until=NOW_MS, signer=person("stranger"))
+    for _ in range(10_000):
+        order(owned, forged)
+    ring = owned.ring("ring")
+    assert owned.times(ring) == 1
+    await owned.are_acked()
+    await until(owned.line._happenings.empty, "the end of the flood")
+    # No line of the log for each: what is dropped is told once, and most of it is dropped.
+    assert len(facts.named("commands_dropped")) < 10
+    assert len(facts.named("command_refused")) < 1_000
+    await until(owned.uplink._orders.empty, "room for a command")
+    order(owned, delete_order(until=NOW_MS))
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+
+
+async def test_a_command_waits_for_the_clip_under_way_and_is_answered_when_it_has_ended(
+    owned: Bell,
+) -> None:
+    door = Door(owned.outbox)
+    door.watch(3)
+    door.ring("under way")
+    door.watch(1)
+    order(owned, delete_order(until=NOW_MS + 60_000))
+    await until(lambda: owned.deletions == 1)
+    assert answers(owned) == []
+    door.recorder.stop()
+    owned.uplink.look_at_commands()
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+    assert owned.outbox.usage().waiting_clips == 0
+
+
+async def test_a_card_that_takes_no_writes_puts_a_command_off(owned: Bell, facts: Facts) -> None:
+    clip = owned.record()
+    owned.disk.make_read_only()
+    order(owned, delete_order([clip]))
+    await until(lambda: bool(facts.named("command_put_off")))
+    assert answers(owned) == []
+    owned.disk.make_read_only(is_read_only=False)
+    order(owned, delete_order([clip]))
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
