@@ -105,6 +105,15 @@ def read_credentials(folder: Path) -> Credentials:
     )
 
 
+def read_end(folder: Path, pair: tuple[str, str]) -> datetime:
+    """Return when the certificate of ``pair`` ends; it is read alone, without its key.
+
+    Raises:
+        MissingCredentialsError: It is missing or broken.
+    """
+    return _read_certificate(folder, pair).not_valid_after_utc
+
+
 def _read_authority(folder: Path) -> Authority:
     certificate, key = _read(folder, CA)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -133,11 +142,17 @@ def _is_there(folder: Path, pair: tuple[str, str]) -> bool:
 
 def _read(folder: Path, pair: tuple[str, str]) -> tuple[x509.Certificate, object]:
     try:
-        certificate = x509.load_pem_x509_certificate((folder / pair[0]).read_bytes())
         key = load_pem_private_key((folder / pair[1]).read_bytes(), password=None)
     except (OSError, ValueError) as error:
         raise _missing(folder, pair) from error
-    return certificate, key
+    return _read_certificate(folder, pair), key
+
+
+def _read_certificate(folder: Path, pair: tuple[str, str]) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate((folder / pair[0]).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _missing(folder, pair) from error
 
 
 def _missing(folder: Path, pair: tuple[str, str]) -> MissingCredentialsError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -9,6 +10,7 @@ from fastapi import Depends, FastAPI
 
 from doorstep_cloud.access.attempts import Attempts
 from doorstep_cloud.access.policy import rules_as_json
+from doorstep_cloud.app.figures import read_web
 from doorstep_cloud.clips import routes as clip_routes
 from doorstep_cloud.clips.downloads import DownloadPlaces
 from doorstep_cloud.devices import routes as device_routes
@@ -22,10 +24,11 @@ from doorstep_cloud.households.keyring import MAX_CHANGE_BYTES
 from doorstep_cloud.households.principal import Clock, HouseholdListener, now_ms
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
-from doorstep_cloud.web import health, page
+from doorstep_cloud.web import health, metrics, page
 from doorstep_cloud.web.headers import AnswerHeaders
 from doorstep_cloud.web.health import Probe, Probes
 from doorstep_cloud.web.limits import BodyLimit, KnownQueries, refuse_unknown_query
+from doorstep_cloud.web.metrics import Metrics, MetricsGate
 from doorstep_cloud.web.problems import MEDIA_TYPE, Problem, install_problems
 
 _ABOUT: Final = """\
@@ -51,6 +54,7 @@ class Parts:
         objects: Where payloads are.
         download_limit: Payloads streamed at a time.
         probes: Parts that must be well, by name.
+        metrics: Counts what is answered, and what other parts give it to watch.
         household_listener: Told after a commit that brought a statement or a doorbell.
         clock: Returns Unix milliseconds.
     """
@@ -62,6 +66,7 @@ class Parts:
     objects: ObjectStore
     download_limit: int
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
     household_listener: HouseholdListener = lambda _household: None
     clock: Clock = now_ms
 
@@ -83,7 +88,9 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.public_url = parts.public_url
     app.state.hub = parts.hub
     app.state.objects = parts.objects
-    app.state.download_places = DownloadPlaces(parts.download_limit)
+    app.state.download_places = places = DownloadPlaces(parts.download_limit)
+    app.state.metrics = parts.metrics
+    parts.metrics.watch("web", partial(read_web, parts.hub, places))
     app.state.household_listener = parts.household_listener
     app.state.clock = parts.clock
     app.state.attempts = Attempts()
@@ -96,6 +103,7 @@ def create_app(parts: Parts) -> FastAPI:
         event_routes.router,
         clip_routes.router,
         health.router,
+        metrics.router,
         page.router,
     ):
         app.include_router(router)
@@ -107,7 +115,8 @@ def create_app(parts: Parts) -> FastAPI:
         consent_routes.CONSENT_PATH: MAX_CONSENT_BYTES,
     }
     app.add_middleware(BodyLimit, longer_bytes=longer_bytes)
-    app.add_middleware(AnswerHeaders)
+    app.add_middleware(MetricsGate)
+    app.add_middleware(AnswerHeaders, note=parts.metrics.note_request)
     return app
 
 

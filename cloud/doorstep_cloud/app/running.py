@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -11,6 +13,14 @@ from doorstep_cloud.app import credentials
 from doorstep_cloud.app.admin import create_admin_app
 from doorstep_cloud.app.credentials import Credentials, read_credentials
 from doorstep_cloud.app.factory import Parts, create_app
+from doorstep_cloud.app.figures import (
+    read_certificates,
+    read_databases,
+    read_disk,
+    read_ingest,
+    read_rows,
+    read_store,
+)
 from doorstep_cloud.app.schema import require_current
 from doorstep_cloud.app.serving import (
     create_server,
@@ -23,11 +33,13 @@ from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households.principal import now_ms
 from doorstep_cloud.ingest.connection import BrokerAddress
+from doorstep_cloud.ingest.control import NoteSeconds
 from doorstep_cloud.ingest.service import Ingest
 from doorstep_cloud.settings import Settings
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connect_objects
 from doorstep_cloud.web.health import Probe
+from doorstep_cloud.web.metrics import Metrics
 from doorstep_shared.errors import TryLaterError
 
 # Beside web threads that stream: workers that store.
@@ -61,7 +73,9 @@ def run_all(settings: Settings) -> None:
         admin = stack.enter_context(listen_unix(folder / ADMIN_SOCKET))
         stack.callback((folder / ADMIN_SOCKET).unlink, missing_ok=True)
         hub, objects = Hub(), _objects(settings, settings.download_limit + _SPARE_CONNECTIONS)
-        ingest = _ingest(settings, databases, objects, hub, keys)
+        metrics = Metrics()
+        ingest = _ingest(settings, databases, objects, hub, keys, note_ring=metrics.note_ring)
+        _watch(metrics, folder, databases, objects, ingest)
         app = create_app(
             Parts(
                 databases=databases,
@@ -71,6 +85,7 @@ def run_all(settings: Settings) -> None:
                 objects=objects,
                 download_limit=settings.download_limit,
                 probes=_probes(_objects(settings, 1, answer_s=_PROBE_ANSWER_S), ingest),
+                metrics=metrics,
                 household_listener=ingest.household_changed,
             )
         )
@@ -83,7 +98,7 @@ def run_all(settings: Settings) -> None:
             (create_server(app, is_behind_proxy=is_behind_proxy), listener),
             (create_server(admin_app, is_behind_proxy=False), admin),
         )
-        _log.info("service_started", url=settings.public_url)
+        _log.info("service_started")
         asyncio.run(serve_until_stopped(servers, before_stop=hub.close))
 
 
@@ -99,7 +114,13 @@ def _objects(settings: Settings, connections: int, *, answer_s: float | None = N
 
 
 def _ingest(
-    settings: Settings, databases: Databases, objects: ObjectStore, hub: Hub, keys: Credentials
+    settings: Settings,
+    databases: Databases,
+    objects: ObjectStore,
+    hub: Hub,
+    keys: Credentials,
+    *,
+    note_ring: NoteSeconds,
 ) -> Ingest:
     folder = settings.state_dir
     certificate, key = credentials.INGEST
@@ -117,7 +138,19 @@ def _ingest(
         spool_folder=folder / SPOOL,
         receipt_key=keys.receipt_key,
         now_ms=now_ms,
+        note_ring=note_ring,
     )
+
+
+def _watch(
+    metrics: Metrics, folder: Path, databases: Databases, objects: ObjectStore, ingest: Ingest
+) -> None:
+    metrics.watch("ingest", partial(read_ingest, ingest))
+    metrics.watch("store", partial(read_store, objects))
+    metrics.watch("database", partial(read_databases, databases))
+    metrics.watch("rows", partial(read_rows, databases, now_ms))
+    metrics.watch("disk", partial(read_disk, folder))
+    metrics.watch("certificates", partial(read_certificates, folder, now_ms))
 
 
 def _enroller(settings: Settings, keys: Credentials) -> Enroller:

@@ -41,13 +41,30 @@ class LostObjectError(NotFoundError):
 
 
 class DownloadPlaces:
-    """How many may be on their way at once. Safe to use from any thread."""
+    """How many may be on their way at once. Safe to use from any thread.
+
+    Attributes:
+        count: Places there are.
+    """
 
     def __init__(self, count: int, per_household: int = PER_HOUSEHOLD) -> None:
-        self._count = count
+        self.count: Final = count
         self._per_household = per_household
+        self._refused = 0
         self._taken: Counter[HouseholdId] = Counter()
         self._lock = threading.Lock()
+
+    @property
+    def running(self) -> int:
+        """Return how many are on their way just now."""
+        with self._lock:
+            return self._taken.total()
+
+    @property
+    def refused(self) -> int:
+        """Return how many were asked to come back, since the start of the process."""
+        with self._lock:
+            return self._refused
 
     @contextmanager
     def taken(self, household: HouseholdId) -> Iterator[None]:
@@ -68,12 +85,14 @@ class DownloadPlaces:
     def _take(self, household: HouseholdId) -> None:
         with self._lock:
             if self._taken[household] >= self._per_household:
+                self._refused += 1
                 raise TooManyDownloadsError(
                     f"{self._per_household} clips of this household are on their way already",
                     do="let one of them end, then try again",
                     after_s=3.0,
                 )
-            if self._taken.total() >= self._count:
+            if self._taken.total() >= self.count:
+                self._refused += 1
                 raise TooManyDownloadsError(
                     "as many clips are on their way as this service sends at a time",
                     do="try again in a few seconds",

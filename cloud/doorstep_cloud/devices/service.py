@@ -14,7 +14,13 @@ from doorstep_cloud.devices.authority import (
     read_request,
     to_pem,
 )
-from doorstep_cloud.devices.rules import Listing, Presence, is_online, listing_of
+from doorstep_cloud.devices.rules import (
+    HEARD_WITHIN_MS,
+    Listing,
+    Presence,
+    is_online,
+    listing_of,
+)
 from doorstep_cloud.devices.tables import ClaimRow, DeviceRow, PresenceRow
 from doorstep_cloud.households.chain import read_head
 from doorstep_cloud.store.databases import Unit
@@ -222,6 +228,14 @@ def list_admissible(unit: Unit, household: HouseholdId | None = None) -> Admissi
             is_revoked = listing_of(statement, _keys(row)) is Listing.REVOKED
             (revoked if is_revoked else admitted).append(DeviceId(row.id))
     return Admissible(tuple(admitted), tuple(revoked))
+
+
+def count_online(unit: Unit, now_ms: int) -> int:
+    """Return how many doorbells count as there; the rule is `is_online`, asked of all at once."""
+    heard = select(func.count()).where(
+        PresenceRow.is_connected, PresenceRow.last_heard_at_ms >= now_ms - HEARD_WITHIN_MS
+    )
+    return unit.main.scalars(heard).one()
 
 
 def device_for_ingest(unit: Unit, device: DeviceId) -> IngestDevice | None:

@@ -92,6 +92,12 @@ class Hub:
             self._listeners[household].add(listener)
         return listener
 
+    @property
+    def listeners(self) -> int:
+        """Return how many listen just now, of all households."""
+        with self._lock:
+            return sum(map(len, self._listeners.values()))
+
     def forget(self, listener: Listener) -> None:
         """Tell ``listener`` nothing more."""
         with self._lock:

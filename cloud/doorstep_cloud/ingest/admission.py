@@ -49,6 +49,7 @@ class AdmissionDesk:
         self._databases = databases
         self._publish = publish
         self._names: set[str] = set()
+        self._admitted: set[DeviceId] = set()
         self._unanswered = 0
         self._is_corrected = False
         self._banished = Banished()
@@ -57,6 +58,16 @@ class AdmissionDesk:
     def is_settled(self) -> bool:
         """Return whether the broker has taken every doorbell there is."""
         return self._is_corrected and self._unanswered == 0
+
+    @property
+    def admitted(self) -> int:
+        """Return how many doorbells may speak, those included that are out for a while."""
+        return len(self._admitted)
+
+    @property
+    def banished(self) -> int:
+        """Return how many are out for a while, for they sent more than they may."""
+        return len(self._banished)
 
     def begin(self) -> None:
         """Ask the broker for its names; called when the connection stands."""
@@ -88,6 +99,7 @@ class AdmissionDesk:
         """
         with self._databases.read() as unit:
             found = list_admissible(unit, household)
+        self._admitted = self._admitted.union(found.admitted).difference(found.revoked)
         self._send(admissions(self._banished.without(found.admitted)))
         self._send(dismissals(map(common_name, found.revoked)))
 
@@ -123,7 +135,9 @@ class AdmissionDesk:
 
     def _correct(self) -> None:
         with self._databases.read() as unit:
-            wanted = self._banished.without(list_admissible(unit).admitted)
+            admitted = list_admissible(unit).admitted
+        self._admitted = set(admitted)
+        wanted = self._banished.without(admitted)
         known = self._names - {INGEST}
         new = [device for device in wanted if common_name(device) not in known]
         gone = known.difference(map(common_name, wanted))

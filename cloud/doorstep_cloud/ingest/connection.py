@@ -87,6 +87,11 @@ class Connection:
         self._client = self._make_client()
 
     @property
+    def name(self) -> str:
+        """Return which of ingest's connections this is."""
+        return self._name
+
+    @property
     def is_connected(self) -> bool:
         """Return whether messages can come: connected and subscribed."""
         return self._ready.is_set()

@@ -91,6 +91,7 @@ class _Letter:
     device: DeviceId
     leaf: Leaf
     body: Body
+    received_s: float
 
 
 @dataclass(slots=True)
@@ -133,6 +134,10 @@ def longest_body(leaf: Leaf) -> int:
     return _BODIES[leaf][1] if leaf in _BODIES else 0
 
 
+NoteSeconds = Callable[[float], None]
+"""Is told how long something took."""
+
+
 class ControlDesk:
     """Handles what waits in the inbox, on the thread that calls `run`."""
 
@@ -146,6 +151,7 @@ class ControlDesk:
         *,
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
+        note_ring: NoteSeconds = lambda _seconds: None,
     ) -> None:
         self._databases = databases
         self._inbox = inbox
@@ -154,6 +160,7 @@ class ControlDesk:
         self._counters = counters
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
+        self._note_ring = note_ring
         self._greeted: dict[DeviceId, Greeting] = {}
 
     def run(self) -> None:
@@ -181,7 +188,7 @@ class ControlDesk:
             except BadMessageError:
                 self._counters.add(Count.DROPPED_MALFORMED)
             else:
-                yield _Letter(message.device, message.leaf, body)
+                yield _Letter(message.device, message.leaf, body, message.received_s)
 
     def _handle(self, letters: Sequence[_Letter]) -> None:
         if not letters:
@@ -201,6 +208,7 @@ class ControlDesk:
                     self._handle([letter])
         else:
             self._tell(batch)
+            self._note_rings(batch, letters)
 
     def _commit(self, letters: Sequence[_Letter]) -> _Batch:
         batch = _Batch()
@@ -216,13 +224,19 @@ class ControlDesk:
     def _tell(self, batch: _Batch) -> None:
         """Answer doorbells and wake listeners: all of it is committed."""
         for household, item in batch.news:
+            # The fact first: a ring's facts then stand in the order in which it went.
+            log.info(_STORED[item.kind], event_id=item.id, device=item.device)
             self._hub.tell(household, item)
         for device, answer in batch.answers.items():
             self._send(device, answer)
         for count in batch.counts:
             self._counters.add(count)
-        for _, item in batch.news:
-            log.info(_STORED[item.kind], event_id=item.id, device=item.device)
+
+    def _note_rings(self, batch: _Batch, letters: Iterable[_Letter]) -> None:
+        """Note how long each ring waited for its acknowledgement, repeated ones too."""
+        for letter in letters:
+            if letter.leaf is Leaf.RING and batch.senders[letter.device] is not None:
+                self._note_ring(self._monotonic_s() - letter.received_s)
 
     def _send(self, device: DeviceId, answer: _Answer) -> None:
         if answer.events or answer.announced or answer.refused:

@@ -6,8 +6,10 @@ whatever is not acknowledged.
 """
 
 import threading
+import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -29,11 +31,16 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A control message as it came."""
+    """A control message as it came.
+
+    Attributes:
+        received_s: When it came, monotonic.
+    """
 
     device: DeviceId
     leaf: Leaf
     payload: bytes
+    received_s: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def lane(self) -> Lane:
@@ -87,6 +94,11 @@ class Inbox:
                 taken += self._take_turn(lane, limit - len(taken))
             self._total -= len(taken)
             return taken
+
+    def waiting(self) -> Mapping[Lane, int]:
+        """Return how many messages wait in each lane."""
+        with self._filled:
+            return {lane: sum(map(len, queues.values())) for lane, queues in self._waiting.items()}
 
     def close(self) -> None:
         """Wake the reader for the last time; what still waits is dropped."""

@@ -6,8 +6,9 @@ access, tells the broker who there is.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +18,12 @@ from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.ingest.access import RESPONSES
 from doorstep_cloud.ingest.admission import AdmissionDesk
 from doorstep_cloud.ingest.connection import BrokerAddress, Connection
-from doorstep_cloud.ingest.control import ControlDesk, longest_body
+from doorstep_cloud.ingest.control import ControlDesk, NoteSeconds, longest_body
 from doorstep_cloud.ingest.counters import Count, IngestCounters
-from doorstep_cloud.ingest.inbox import Inbox, Message
+from doorstep_cloud.ingest.inbox import Inbox, Lane, Message
 from doorstep_cloud.ingest.quota import CONTROL, UNASKED, Quota
 from doorstep_cloud.ingest.storing import StoreRoom
-from doorstep_cloud.ingest.transfers import TransferDesk
+from doorstep_cloud.ingest.transfers import TransferDesk, UnderWay
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.store.spool import Spool
@@ -42,6 +43,27 @@ TICK_S: Final = 10.0
 STOP_S: Final = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What ingest has on its hands at one moment.
+
+    Attributes:
+        connections: By name, whether each stands.
+        is_settled: Whether the broker has taken every doorbell there is.
+        admitted: Doorbells that may speak.
+        banished: Those of them that are out for a while.
+        waiting: Messages that wait to be handled, by lane.
+        transfers: Payloads under way.
+    """
+
+    connections: Mapping[str, bool]
+    is_settled: bool
+    admitted: int
+    banished: int
+    waiting: Mapping[Lane, int]
+    transfers: UnderWay
+
+
 class Ingest:
     """Takes what doorbells send, from `start` to `stop`.
 
@@ -53,6 +75,7 @@ class Ingest:
         spool_folder: For payloads under way; nobody else's.
         receipt_key: Signs what doorbells are told is stored.
         now_ms: The service's wall clock, Unix milliseconds.
+        note_ring: Told of each acknowledged ring how long it took since it came.
 
     Attributes:
         counters: What was taken and dropped.
@@ -68,6 +91,7 @@ class Ingest:
         spool_folder: Path,
         receipt_key: SigningKey,
         now_ms: Callable[[], int],
+        note_ring: NoteSeconds = lambda _seconds: None,
     ) -> None:
         counters = self.counters = IngestCounters()
         self._inbox = Inbox()
@@ -86,7 +110,13 @@ class Ingest:
             on_ready=self._admission.begin,
         )
         self._desk = ControlDesk(
-            databases, self._inbox, self._control.publish, hub, counters, now_ms=now_ms
+            databases,
+            self._inbox,
+            self._control.publish,
+            hub,
+            counters,
+            now_ms=now_ms,
+            note_ring=note_ring,
         )
         room = StoreRoom(databases, objects, receipt_key, now_ms)
         spool = Spool(spool_folder)
@@ -103,6 +133,17 @@ class Ingest:
         """Return whether doorbells are heard just now, every one that may speak."""
         are_up = all(connection.is_connected for connection in self._connections)
         return are_up and self._admission.is_settled
+
+    def load(self) -> Load:
+        """Return what there is to do just now; any thread may ask."""
+        return Load(
+            connections={one.name: one.is_connected for one in self._connections},
+            is_settled=self._admission.is_settled,
+            admitted=self._admission.admitted,
+            banished=self._admission.banished,
+            waiting=self._inbox.waiting(),
+            transfers=self._transfers.under_way(),
+        )
 
     def start(self) -> None:
         """Take up the spool and connect; returns before the broker answers.

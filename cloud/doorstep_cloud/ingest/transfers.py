@@ -100,6 +100,21 @@ class _Transfer:
         return self.receiver.state is not ReceiverState.QUARANTINED
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """How much is under way at one moment.
+
+    Attributes:
+        unfinished: Objects of which bytes are here, or may come.
+        storing: Whole objects that wait for the store, or are on their way to it.
+        reserved_bytes: Of the spool, set aside for them.
+    """
+
+    unfinished: int
+    storing: int
+    reserved_bytes: int
+
+
 class TransferDesk:
     """All payloads under way, over restarts.
 
@@ -154,6 +169,12 @@ class TransferDesk:
                 return self._take_segment(key, topic.offset, payload)
             self._take_command(key, topic.command, payload)
             return False
+
+    def under_way(self) -> UnderWay:
+        """Return how much is under way; any thread may ask."""
+        with self._lock:
+            unfinished = sum(transfer.is_unfinished for transfer in self._transfers.values())
+            return UnderWay(unfinished, self._storing, self._spool.total_reserved_bytes)
 
     def tick(self) -> None:
         """Forget what was idle for a day; called once in a while."""
@@ -306,7 +327,13 @@ class TransferDesk:
                     self._send_receipt(key.device, transfer)
                 case Quarantine(reason):
                     self._counters.add(Count.OBJECT_QUARANTINED)
-                    log.warning("object_quarantined", clip=key.clip, reason=reason.value)
+                    log.warning(
+                        "object_quarantined",
+                        clip_id=key.clip,
+                        object=key.object.value,
+                        device=key.device,
+                        reason=reason.value,
+                    )
                     self._hold_quarantined(key)
         if transfer.receiver.state in _SETTLED:
             self._transfers.pop(key, None)
@@ -331,7 +358,9 @@ class TransferDesk:
         try:
             self._spool.write(key, write.offset, payload, write.record)
         except SpoolWriteError:
-            log.warning("spool_write_failed", clip=key.clip)
+            log.warning(
+                "spool_write_failed", clip_id=key.clip, object=key.object.value, device=key.device
+            )
             return transfer.receiver.write_failed(write, SPOOL_RETRY_MS)
         return transfer.receiver.written(write)
 
@@ -341,7 +370,9 @@ class TransferDesk:
             outcome = self._room.keep(key, transfer.facts, self._spool.path(key))
         except Exception:  # The boundary of this task: its doorbell tries again.
             self._counters.add(Count.CRASHED)
-            log.exception("storing_crashed", clip=key.clip)
+            log.exception(
+                "storing_crashed", clip_id=key.clip, object=key.object.value, device=key.device
+            )
             outcome = Failed(CRASH_RETRY_MS)
         with self._lock:
             self._storing -= 1
@@ -369,7 +400,9 @@ class TransferDesk:
         match outcome:
             case Stored(receipt):
                 self._counters.add(Count.OBJECT_STORED)
-                log.info("object_stored", clip=key.clip, object=key.object.value)
+                log.info(
+                    "object_stored", clip_id=key.clip, object=key.object.value, device=key.device
+                )
                 transfer.receipt = receipt
                 return transfer.receiver.stored()
             case Mismatched():
@@ -378,7 +411,12 @@ class TransferDesk:
                 return transfer.receiver.conflicted()
             case Failed(retry_after_ms):
                 self._counters.add(Count.STORE_FAILED)
-                log.warning("object_not_stored", clip=key.clip, object=key.object.value)
+                log.warning(
+                    "object_not_stored",
+                    clip_id=key.clip,
+                    object=key.object.value,
+                    device=key.device,
+                )
                 return transfer.receiver.store_failed(retry_after_ms)
 
     def _refuse(

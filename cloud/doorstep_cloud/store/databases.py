@@ -10,7 +10,7 @@ main row names is never served.
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -101,6 +101,8 @@ class Databases:
         self.vault = vault
         # SQLite's own waiting polls with growing pauses; a lock wakes the next writer at once.
         self._writing = threading.Lock()
+        self._counting = threading.Lock()
+        self._unavailable: dict[_Mode, int] = dict.fromkeys(_Mode, 0)
 
     @classmethod
     def open(cls, folder: Path) -> "Databases":
@@ -112,6 +114,11 @@ class Databases:
         self.main.dispose()
         self.vault.dispose()
 
+    def unavailable(self) -> Mapping[str, int]:
+        """Return how many units were given up since the start: the database was busy or away."""
+        with self._counting:
+            return {mode.value: count for mode, count in self._unavailable.items()}
+
     @contextmanager
     def read(self) -> Iterator[Unit]:
         """Open a unit that sees one state of each database and can change neither.
@@ -119,7 +126,7 @@ class Databases:
         Raises:
             DatabaseUnavailableError: The database is busy or broken.
         """
-        with _errors_translated(_Mode.READ), ExitStack() as stack:
+        with self._counted(_Mode.READ), ExitStack() as stack:
             yield self._unit(_Mode.READ, stack)
 
     @contextmanager
@@ -131,17 +138,31 @@ class Databases:
                 the disk is full or read-only.
         """
         if not self._writing.acquire(timeout=_BUSY_S):
+            self._count(_Mode.WRITE)
             raise DatabaseUnavailableError(
                 "the database is busy", safe="Nothing was changed.", after_s=1.0
             )
         try:
-            with _errors_translated(_Mode.WRITE), ExitStack() as stack:
+            with self._counted(_Mode.WRITE), ExitStack() as stack:
                 unit = self._unit(_Mode.WRITE, stack)
                 unit.vault.connection()
                 unit.main.connection()
                 yield unit
         finally:
             self._writing.release()
+
+    @contextmanager
+    def _counted(self, mode: _Mode) -> Iterator[None]:
+        try:
+            with _errors_translated(mode):
+                yield
+        except DatabaseUnavailableError:
+            self._count(mode)
+            raise
+
+    def _count(self, mode: _Mode) -> None:
+        with self._counting:
+            self._unavailable[mode] += 1
 
     def _unit(self, mode: _Mode, stack: ExitStack) -> Unit:
         options = {_OPTION: mode}

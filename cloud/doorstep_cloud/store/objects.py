@@ -6,7 +6,8 @@ check, and counts as stored when the store tells the same SHA-256 back.
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
@@ -30,6 +31,10 @@ _MISSING: Final = 404
 _EXISTS: Final = 412
 
 
+Count = Callable[[], None]
+"""Is told of each error of the store."""
+
+
 class ObjectStoreError(TryLaterError):
     """The object store cannot be reached, or does not do what was asked of it now."""
 
@@ -45,8 +50,9 @@ class ObjectMissingError(RefusedError):
 class ObjectStream:
     """A run of stored bytes on its way; close it, or read it to its end."""
 
-    def __init__(self, body: StreamingBody) -> None:
+    def __init__(self, body: StreamingBody, count: Count = lambda: None) -> None:
         self._body = body
+        self._count = count
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +67,7 @@ class ObjectStream:
             ObjectStoreError: The store broke off.
         """
         try:
-            with _our_errors("reading"):
+            with _our_errors("reading", self._count):
                 yield from self._body.iter_chunks(READ_BYTES)
         finally:
             self.close()
@@ -81,6 +87,14 @@ class ObjectStore:
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client = client
         self._bucket = bucket
+        self._counting = threading.Lock()
+        self._errors = 0
+
+    @property
+    def errors(self) -> int:
+        """Return how often the store did not do as asked, since the start of the process."""
+        with self._counting:
+            return self._errors
 
     def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
         """Store ``data`` under ``key``; the same bytes there already are as good.
@@ -95,7 +109,7 @@ class ObjectStore:
             ObjectStoreError: The store is away, or did not take them.
         """
         try:
-            with _our_errors("storing"), _opened(data) as body:
+            with _our_errors("storing", self._count), _opened(data) as body:
                 self._client.put_object(
                     Bucket=self._bucket,
                     Key=key,
@@ -117,7 +131,7 @@ class ObjectStore:
             ObjectMissingError: Nothing is stored there.
             ObjectStoreError: The store is away.
         """
-        with _our_errors("checking"):
+        with _our_errors("checking", self._count):
             head = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
         if text := head.get("ChecksumSHA256"):
             return base64.b64decode(text)
@@ -142,16 +156,20 @@ class ObjectStore:
         Raises:
             ObjectStoreError: The store is away.
         """
-        with _our_errors("deleting"):
+        with _our_errors("deleting", self._count):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def _open(self, key: str, span: str | None) -> ObjectStream:
-        with _our_errors("reading"):
+        with _our_errors("reading", self._count):
             if span is None:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
             else:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
-        return ObjectStream(answer["Body"])
+        return ObjectStream(answer["Body"], self._count)
+
+    def _count(self) -> None:
+        with self._counting:
+            self._errors += 1
 
 
 def connect_objects(
@@ -210,12 +228,16 @@ def _opened(data: Path | bytes) -> Iterator[IO[bytes] | bytes]:
 
 
 @contextmanager
-def _our_errors(doing: str) -> Iterator[None]:
+def _our_errors(doing: str, count: Count) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _translated(error, doing) from error
+        ours = _translated(error, doing)
+        if isinstance(ours, ObjectStoreError):
+            count()
+        raise ours from error
     except (BotoCoreError, HTTPClientError) as error:
+        count()
         raise ObjectStoreError(
             f"the object store did not answer while {doing}",
             safe="Nothing is lost: what is not stored stays where it is.",

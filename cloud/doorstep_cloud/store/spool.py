@@ -92,6 +92,11 @@ class Spool:
         """Return how much is set aside for one doorbell."""
         return sum(size for key, size in self._reserved.items() if key.device == device)
 
+    @property
+    def total_reserved_bytes(self) -> int:
+        """Return how much is set aside for all doorbells."""
+        return sum(self._reserved.values())
+
     def read_journal(self, key: SpoolKey) -> bytes:
         """Return the journal of ``key``; empty when there is none."""
         try:

@@ -27,6 +27,7 @@ EVERYBODY: Final = MEMBERS | {"nobody", "doorbell", *Scope}
 OPEN: Final = {
     "GET /",
     "GET /healthz",
+    "GET /metrics",  # To this machine; to all others it is no address.
     "GET /readyz",
     "GET /v1/access-rules.json",
     "POST /v1/households",

@@ -42,7 +42,7 @@ ADDS = {
     | SERVICE
     | {"alembic", "boto3", "botocore", "click", "fastapi", "jinja2", "jmespath", "mako"}
     | {"markupsafe", "opentelemetry-api", "python-dateutil", "s3transfer", "six", "sqlalchemy"}
-    | {"starlette", "urllib3", "uvicorn"},
+    | {"prometheus-client", "starlette", "urllib3", "uvicorn"},
 }
 WEB_FRAMEWORKS = {"aiohttp", "django", "fastapi", "flask", "starlette", "tornado", "uvicorn"}
 MEDIA = {"av", "numpy", "opencv-python", "opencv-python-headless", "pillow"}
