@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +11,9 @@ from doorstep_cloud.app.credentials import create_missing, write_private
 from doorstep_cloud.app.schema import upgrade
 from doorstep_cloud.devices.authority import moment_of
 from doorstep_cloud.ingest.access import first_access_list
-from doorstep_cloud.store.databases import MAIN_FILE, Databases
-from doorstep_shared.errors import RefusedError
+from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
+from doorstep_cloud.store.soundness import is_no_room, no_room, require_sound
+from doorstep_shared.errors import DoorstepError, RefusedError
 
 ADMIN_SOCKET: Final = "admin.sock"
 SPOOL: Final = "spool"
@@ -32,18 +33,18 @@ def migrate(folder: Path, broker_names: Sequence[str], now_ms: int) -> list[str]
 
     Raises:
         StateFolderError: The folder cannot be made, or the service is running on it.
+        UnsoundDatabaseError: A database is damaged or lost; it is not made anew.
+        UnusableDatabaseError: The disk takes nothing more, or nothing from us.
     """
     done = []
     if not folder.is_dir():
         _make(folder)
         done.append(f"made the state folder {folder}")
-    with held(folder):
+    with held(folder), _disk_in_words(folder):
+        require_sound(folder)
         (folder / SPOOL).mkdir(mode=0o700, exist_ok=True)
-        databases = Databases.open(folder)
-        try:
+        with closing(Databases.open(folder)) as databases:
             done += upgrade(databases)
-        finally:
-            databases.close()
         done += create_missing(folder, broker_names, moment_of(now_ms))
         if not (folder / BROKER_ACCESS).exists():
             write_private(folder / BROKER_ACCESS, first_access_list().encode())
@@ -57,7 +58,7 @@ def require_folder(folder: Path) -> None:
     Raises:
         StateFolderError: There is none.
     """
-    if not (folder / MAIN_FILE).exists():
+    if not any((folder / name).exists() for name in (MAIN_FILE, VAULT_FILE)):
         raise StateFolderError(f"there is no state folder at {folder}", do="doorstep-cloud migrate")
 
 
@@ -74,14 +75,15 @@ def held(folder: Path) -> Iterator[None]:
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise _not_ours(folder, error) from error
+        raise _refused(folder, error) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise _in_use(folder, os.pread(lock, 20, 0).decode() or "unknown") from error
         os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        with _disk_in_words(folder):
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(lock)
@@ -91,7 +93,19 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
-        raise _not_ours(folder, error) from error
+        raise _refused(folder, error) from error
+
+
+@contextmanager
+def _disk_in_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> DoorstepError:
+    return no_room(folder) if is_no_room(error) else _not_ours(folder, error)
 
 
 def _in_use(folder: Path, process: str) -> StateFolderError:
@@ -107,5 +121,6 @@ def _in_use(folder: Path, process: str) -> StateFolderError:
 def _not_ours(folder: Path, error: OSError) -> StateFolderError:
     return StateFolderError(
         f"the state folder {folder} cannot be used: {error.strerror}",
+        safe="Nothing was changed.",
         do="Choose another with DOORSTEP_CLOUD_STATE_DIR, or correct its owner.",
     )
