@@ -10,18 +10,20 @@ main row names is never served.
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from doorstep_cloud.store.errors import DatabaseUnavailableError
+from doorstep_cloud.store.errors import DatabaseUnavailableError, VaultBusyError
 
 MAIN_FILE: Final = "main.db"
 VAULT_FILE: Final = "vault.db"
@@ -29,19 +31,31 @@ VAULT_FILE: Final = "vault.db"
 # Longer than any unit of ours, shorter than a person's patience.
 _BUSY_S: Final = 10.0
 
+# How long a deletion waits for those who read the vault, and in what steps.
+_CHECKPOINT_S: Final = 5.0
+_CHECKPOINT_TRY_MS: Final = 50
+_CHECKPOINT_PAUSE_S: Final = 0.02
+
 # FastAPI's 40 worker threads hold at most one unit each; ingest and jobs need a few more.
 _CONNECTIONS: Final = 56
 
 _OPTION: Final = "doorstep_unit"
 
 
-# The world's doing: another writer, a full disk, a disk that is going. All else is ours.
-_AWAY: Final = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_FULL,
+# A file that is damaged, gone or on a disk that is going. What connections know of it may
+# be untrue from now on, so that all of them are made anew.
+_BROKEN: Final = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
+}
+# The world's doing: another writer, a full disk, a broken file. All else is ours.
+_AWAY: Final = _BROKEN | {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_FULL,
 }
 _PRIMARY: Final = 0xFF
 
@@ -105,9 +119,18 @@ class Databases:
         self._unavailable: dict[_Mode, int] = dict.fromkeys(_Mode, 0)
 
     @classmethod
-    def open(cls, folder: Path) -> "Databases":
-        """Return the databases in ``folder``; their tables are `migrate`'s business."""
-        return cls(sqlite_engine(folder / MAIN_FILE), sqlite_engine(folder / VAULT_FILE))
+    def open(cls, folder: Path, *, is_new: bool = True) -> "Databases":
+        """Return the databases in ``folder``; their tables are `migrate`'s business.
+
+        Args:
+            folder: The state folder.
+            is_new: Whether a file that is not there is made. A service that runs makes none:
+                one that was lost would be taken for an empty one.
+        """
+        return cls(
+            sqlite_engine(folder / MAIN_FILE, is_new=is_new),
+            sqlite_engine(folder / VAULT_FILE, is_new=is_new),
+        )
 
     def close(self) -> None:
         """Close every connection that no unit holds."""
@@ -164,6 +187,48 @@ class Databases:
         with self._counting:
             self._unavailable[mode] += 1
 
+    def forget_deleted(self, patience_s: float = _CHECKPOINT_S) -> None:
+        """Return when no file of the vault holds what was deleted from it any more.
+
+        A deleted row is overwritten in the database file, but the log still holds the
+        page as it was, until it is written back and cut to nothing. That cannot be while
+        anybody reads an older state.
+
+        Raises:
+            VaultBusyError: Somebody read it all the time.
+            DatabaseUnavailableError: The vault is away.
+        """
+        give_up_at = time.monotonic() + patience_s
+        with _errors_translated(_Mode.WRITE):
+            while not self._is_log_cut():
+                if time.monotonic() > give_up_at:
+                    raise VaultBusyError(
+                        "the vault is being read, and what was deleted is still in its log",
+                        safe="The deletion stands; only its receipt is missing yet.",
+                        do="ask once more",
+                        after_s=2.0,
+                    )
+                time.sleep(_CHECKPOINT_PAUSE_S)
+
+    def _is_log_cut(self) -> bool:
+        """Try to write the vault's log back and cut it to nothing; return whether that was done."""
+        if not self._writing.acquire(timeout=_CHECKPOINT_S):
+            return False
+        try:
+            with (
+                closing(self.vault.raw_connection()) as connection,
+                closing(connection.cursor()) as cursor,
+            ):
+                # Writers wait while it waits for readers, and rings are written too.
+                cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_TRY_MS}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # Busy, pages in the log, pages written back.
+                row = cursor.fetchone()
+                cursor.execute(f"PRAGMA busy_timeout={round(_BUSY_S * 1000)}")
+                return row is not None and row[0] == 0
+        finally:
+            self._writing.release()
+
     def _unit(self, mode: _Mode, stack: ExitStack) -> Unit:
         options = {_OPTION: mode}
         vault = stack.enter_context(_session(self.vault.execution_options(**options)))
@@ -171,20 +236,32 @@ class Databases:
         return Unit(main, vault, mode)
 
 
-def sqlite_engine(path: Path) -> Engine:
-    """Return an engine on the SQLite file ``path`` that follows the rules of this module."""
+def sqlite_engine(path: Path, *, is_new: bool = True) -> Engine:
+    """Return an engine on the SQLite file ``path`` that follows the rules of this module.
+
+    Args:
+        path: The file.
+        is_new: Whether it is made if it is not there.
+    """
+    mode = "rwc" if is_new else "rw"
     engine = create_engine(
         f"sqlite:///{path}",
+        creator=lambda: sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_S,
+            check_same_thread=False,
+        ),
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_BUSY_S,
-        connect_args={"timeout": _BUSY_S},
         # An error's text may reach the log; what was written must not.
         hide_parameters=True,
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "checkin", _let_write_again)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _let_go_of_broken)
     return engine
 
 
@@ -218,6 +295,15 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _let_go_of_broken(context: ExceptionContext) -> None:
+    # SQLAlchemy then makes this connection and all older ones anew, so that a file that was
+    # put back is found.
+    if isinstance(context.original_exception, sqlite3.DatabaseError):
+        code = context.original_exception.sqlite_errorcode
+        if code & _PRIMARY in _BROKEN or code == sqlite3.SQLITE_READONLY_DBMOVED:
+            context.is_disconnect = True
+
+
 def _let_write_again(connection: _SqliteConnection | None, _record: object) -> None:
     # Left on, it makes the next BEGIN IMMEDIATE of this connection fail.
     if connection is not None:
@@ -228,7 +314,7 @@ def _let_write_again(connection: _SqliteConnection | None, _record: object) -> N
 def _errors_translated(mode: _Mode) -> Iterator[None]:
     try:
         yield
-    except (OperationalError, PoolTimeoutError) as error:
+    except (DatabaseError, PoolTimeoutError) as error:
         if not _is_away(error, mode):
             raise
         raise DatabaseUnavailableError(
@@ -238,9 +324,12 @@ def _errors_translated(mode: _Mode) -> Iterator[None]:
         ) from error
 
 
-def _is_away(error: OperationalError | PoolTimeoutError, mode: _Mode) -> bool:
+def _is_away(error: DatabaseError | PoolTimeoutError, mode: _Mode) -> bool:
     """Return whether a later try may help; if not, the mistake is ours."""
-    code = getattr(error.orig, "sqlite_errorcode", 0) if isinstance(error, OperationalError) else 0
-    if code & _PRIMARY == sqlite3.SQLITE_READONLY:
+    if isinstance(error, PoolTimeoutError):
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_READONLY:
+        # In a read unit that is what keeps us from writing.
         return mode is _Mode.WRITE
-    return isinstance(error, PoolTimeoutError) or code & _PRIMARY in _AWAY
+    return code & _PRIMARY in _AWAY | {sqlite3.SQLITE_READONLY}

@@ -10,6 +10,10 @@ class DatabaseUnavailableError(TryLaterError):
     """The database is busy, full or read-only; nothing of this unit of work was kept."""
 
 
+class VaultBusyError(TryLaterError):
+    """Readers keep the vault's log from being cut; what was deleted stays deleted."""
+
+
 class NotSignedInError(RefusedError):
     """Nobody known asks: no session or token, or one that has ended."""
 
