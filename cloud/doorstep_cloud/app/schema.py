@@ -1,6 +1,8 @@
 """The two databases' tables, as Alembic keeps them: one history each, from the first day."""
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
 
 import doorstep_cloud.clips.tables
 import doorstep_cloud.devices.tables
@@ -16,6 +19,7 @@ import doorstep_cloud.events.tables
 import doorstep_cloud.households.tables
 import doorstep_cloud.store.tables  # noqa: F401  # each adds its tables to the bases
 from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.soundness import trouble_with
 from doorstep_shared.errors import RefusedError
 
 _FOLDER: Final = Path(__file__).parent.parent / "migrations"
@@ -29,14 +33,20 @@ def upgrade(databases: Databases) -> list[str]:
     """Bring both databases to this version's tables; return what was done, in words.
 
     Safe to repeat. A step that fails leaves its database as it was.
+
+    Raises:
+        NotMigratedError: A later version made the tables of one.
+        DoorstepError: One cannot be read or written, as `trouble_with` says.
     """
     done = []
     for name, engine in _engines(databases).items():
         before, head = _current(engine), _head(name)
         if before == head:
             continue
+        if before is not None and not is_known(name, before):
+            raise _unknown(name, before)
         config = _config(name)
-        with engine.begin() as connection:
+        with _in_words(engine), engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         done.append(f"{name} database: {before or 'empty'} → {head}")
@@ -48,15 +58,39 @@ def require_current(databases: Databases) -> None:
 
     Raises:
         NotMigratedError: One has not.
+        DoorstepError: One cannot be read, as `trouble_with` says.
     """
     for name, engine in _engines(databases).items():
-        if (current := _current(engine)) != _head(name):
+        current = _current(engine) if _path(engine).exists() else None
+        if current != _head(name):
+            if current is not None and not is_known(name, current):
+                raise _unknown(name, current)
             raise NotMigratedError(
                 f"the {name} database is at {current or 'nothing yet'}, "
                 f"and this version works with {_head(name)}",
                 safe="Nothing was changed.",
                 do="doorstep-cloud migrate",
             )
+
+
+def is_known(name: str, revision: str | None) -> bool:
+    """Return whether ``revision`` is one that this version has tables of, or can bring up to date.
+
+    Args:
+        name: Of the database, ``main`` or ``vault``.
+        revision: As `revision_in` found it.
+    """
+    known = {step.revision for step in ScriptDirectory.from_config(_config(name)).walk_revisions()}
+    return revision in known
+
+
+def revision_in(connection: sqlite3.Connection) -> str | None:
+    """Return at which step of its history a database is; None if it has no such history."""
+    try:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return None if found is None else str(found[0])
 
 
 def _engines(databases: Databases) -> Mapping[str, Engine]:
@@ -74,5 +108,26 @@ def _head(name: str) -> str | None:
 
 
 def _current(engine: Engine) -> str | None:
-    with engine.connect() as connection:
+    with _in_words(engine), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def _unknown(name: str, current: str) -> NotMigratedError:
+    return NotMigratedError(
+        f"the {name} database is at {current}, which this version does not know: "
+        "a later one made it",
+        safe="Nothing was changed.",
+        do="Install that version again, or restore a backup that this version made.",
+    )
+
+
+@contextmanager
+def _in_words(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise trouble_with(_path(engine), error.orig) from error
+
+
+def _path(engine: Engine) -> Path:
+    return Path(engine.url.database or "")
