@@ -187,9 +187,9 @@ class SimulatedDoorbell:
     number: int = 0
     outbox: Outbox = field(init=False)
     membership: Membership = field(init=False)
+    commands: Commands = field(init=False)
     service: ScriptedService = field(init=False)
     agent: Agent = field(init=False)
-    commands: Commands = field(init=False)
     running: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -197,11 +197,11 @@ class SimulatedDoorbell:
         keys = DeviceKeys(device.id, device.tls_key, device.manifest_key, device.age_recipient)
         self.outbox = open_outbox(self.disk)
         self.membership = Membership(self.disk, first_head().root, keys)
-        self.service = ScriptedService(device.id, self.control, self.bulk, RECEIPT_KEY)
-        self.service.statements = honest_statements()
         self.commands = Commands(
             self.disk, device.id, self.membership, self.outbox, not_before_ms=0
         )
+        self.service = ScriptedService(device.id, self.control, self.bulk, RECEIPT_KEY)
+        self.service.statements = honest_statements()
         self.agent = Agent(
             Parts(
                 boot=Boot(device.id, "ab" * 16, "doorstep 0.1.0"),
@@ -211,9 +211,9 @@ class SimulatedDoorbell:
                 worker=Worker(),
                 outbox=self.outbox,
                 membership=self.membership,
+                commands=self.commands,
                 brokers=Brokers(self.control, self.bulk),
                 panel=self.panel,
-                commands=self.commands,
                 make_camera=self._camera if self.has_camera else None,
                 rule=cast("MotionRule", BrightnessRule()),
                 pre_roll_s=2.0,

@@ -69,6 +69,7 @@ class Parts:
     worker: Worker
     outbox: Outbox
     membership: Membership
+    commands: Commands
     brokers: Brokers
     panel: Panel
     make_camera: Callable[[], Camera] | None
@@ -79,7 +80,6 @@ class Parts:
 
 
 class Agent:
-    commands: Commands
     """The doorbell, running."""
 
     def __init__(self, parts: Parts) -> None:
@@ -102,12 +102,15 @@ class Agent:
             worker=parts.worker,
             outbox=parts.outbox,
             membership=parts.membership,
+            commands=parts.commands,
             now_us=parts.network_clock.monotonic_us,
             now_ms=self._now_ms,
+            is_synced=parts.clock.is_synced,
             chance=parts.chance,
             read_health=self._read_health,
             on_head=self._on_head,
             on_announced=self._on_announced,
+            on_deleted=self._on_deleted,
         )
         self._delivery = Delivery(
             parts.brokers.bulk,
@@ -116,15 +119,12 @@ class Agent:
             outbox=parts.outbox,
             now_us=parts.network_clock.monotonic_us,
             announce_again=self._uplink.announce_again,
-            commands=parts.commands,
         )
 
-            is_synced=parts.clock.is_synced,
     async def run(self) -> None:
         """Run every part until cancelled; a part that fails is started again alone."""
         log.info("agent_started", device=self._parts.boot.device, boot=self._parts.boot.boot)
         self._tell_problems()
-            on_deleted=self._on_deleted,
         try:
             async with asyncio.TaskGroup() as parts:
                 for name, part in (
@@ -320,6 +320,7 @@ class Agent:
             log.error("recording_failed", clip_id=failure.clip, reason=failure.error.fact)
         if finished:
             self._uplink.nudge()
+            self._uplink.look_at_commands()
         self._is_recording = is_recording
         if not is_recording:
             # What moves next belongs to another recording, a ring's perhaps.
@@ -355,6 +356,9 @@ class Agent:
     def _on_announced(self) -> None:
         self._delivery.nudge()
 
+    def _on_deleted(self) -> None:
+        self._delivery.clips_deleted()
+
     def _recording_changed(self) -> None:
         """Show on the light, and tell the service, what the camera is doing."""
         recorder = self._recorder
@@ -377,7 +381,6 @@ class Agent:
         if state is not self._camera_state:
             self._camera_state = state
             self._uplink.health_changed()
-            self._uplink.look_at_commands()
 
     async def _read_health(self) -> Health:
         usage = await self._parts.worker.run(self._parts.outbox.usage)
@@ -399,6 +402,7 @@ class Agent:
     async def _tidy(self) -> None:
         while True:
             await self._parts.worker.run(self._parts.outbox.tidy, self._now_ms())
+            self._uplink.look_at_commands()
             self._tell_problems()
             self._warn_of_age()
             await asyncio.sleep(TIDY_S)
@@ -413,9 +417,6 @@ class Agent:
 
     def _stamp(self, at_us: int) -> Stamp:
         """Return the moment ``at_us``, a little ago, on both clocks."""
-    def _on_deleted(self) -> None:
-        self._delivery.clips_deleted()
-
         ago_ms = (self._parts.clock.monotonic_us() - at_us) // 1000
         return Stamp(
             at_us=at_us,
@@ -434,4 +435,3 @@ def _each(failed: ExceptionGroup[DoorstepError]) -> Iterator[DoorstepError]:
             yield from _each(error)
         else:
             yield error
-            self._uplink.look_at_commands()

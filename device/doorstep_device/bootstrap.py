@@ -146,11 +146,11 @@ def build_agent(
         random=secrets.token_bytes,
         cap_bytes=settings.outbox_mib * MIB,
     )
-    return Agent(
-        Parts(
     membership = Membership(disk, enrolment.root, keys.public)
     not_before_ms = int(address.floor.timestamp() * 1000)
     commands = Commands(disk, boot.device, membership, outbox, not_before_ms=not_before_ms)
+    return Agent(
+        Parts(
             boot=boot,
             clock=clock,
             network_clock=SystemClock(),
