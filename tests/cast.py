@@ -265,6 +265,7 @@ def stage(objects: ObjectStore | None = None) -> Iterator[Stage]:
         objects or store_nowhere(),
         Hub(),
         enroller=enroller,
+        receipt_key=keys.receipt_key,
         household_listener=told.append,
         clock=clock,
     )

@@ -31,6 +31,7 @@ from doorstep_cloud.households.tokens import Wish, create_token
 from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_shared.ids import HouseholdId
+from doorstep_shared.signing import SigningKey
 from doorstep_shared.statements import (
     DeviceState,
     Epoch,
@@ -43,6 +44,7 @@ from tests.people import NOW_MS, Doorbell, Person, first_statement, random_from,
 from tests.services import wait_until
 
 URL = "http://127.0.0.1:8080"
+RECEIPT_KEY = SigningKey.generate(random_from("receipt"))
 KEYRING_FILE = b"age-encryption.org/v1\n"
 
 
@@ -180,6 +182,7 @@ def app_over(databases: Databases, objects: ObjectStore, hub: Hub, **parts: obje
         "hub": hub,
         "objects": objects,
         "download_limit": 4,
+        "receipt_key": RECEIPT_KEY,
         "clock": lambda: NOW_MS,
         **parts,
     }

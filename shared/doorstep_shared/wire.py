@@ -144,6 +144,10 @@ class Status(Body):
     online: bool
 
 
+DELETED: Final = "deleted"
+"""Why a clip is refused that its household, or its age, has deleted."""
+
+
 class RefusedClip(BaseModel):
     """A clip the service will never take, and why."""
 
@@ -154,12 +158,25 @@ class RefusedClip(BaseModel):
 
 
 class Ack(Body):
-    """``ack``: what the service has committed; only this lets a doorbell forget."""
+    """``ack``: what the service has committed; only this lets a doorbell forget.
+
+    Attributes:
+        refused: Clips that are not taken; nobody signed that.
+        receipts: Of objects that are stored, signed.
+        deletions: Of clips that were deleted, signed: what a refusal as `DELETED` is proven by.
+            Not sent when there are none, which older readers know.
+    """
 
     events: Annotated[tuple[EventIdField, ...], Field(max_length=256)] = ()
     announced: Annotated[tuple[ClipIdField, ...], Field(max_length=256)] = ()
     refused: Annotated[tuple[RefusedClip, ...], Field(max_length=256)] = ()
     receipts: Annotated[tuple[Signed, ...], Field(max_length=256)] = ()
+    deletions: Annotated[tuple[Signed, ...], Field(max_length=256)] = ()
+
+    def encode(self) -> bytes:
+        """Return the body as JSON bytes."""
+        left_out = None if self.deletions else {"deletions"}
+        return self.model_dump_json(exclude=left_out).encode()
 
 
 class Answer(Body):

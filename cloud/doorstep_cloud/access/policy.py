@@ -28,10 +28,15 @@ class Action(StrEnum):
     CREATE_CLAIM = "create_claim"
     READ_CLAIM = "read_claim"
     READ_DEVICES = "read_devices"
+    READ_COMMANDS = "read_commands"
+    SEND_COMMAND = "send_command"
     READ_EVENTS = "read_events"
     READ_CLIP_LIST = "read_clip_list"
     READ_CLIP_OBJECT = "read_clip_object"
     READ_MANIFEST = "read_manifest"
+    DELETE_CLIP = "delete_clip"
+    READ_SETTINGS = "read_settings"
+    WRITE_SETTINGS = "write_settings"
 
 
 class Scope(StrEnum):
@@ -39,6 +44,7 @@ class Scope(StrEnum):
 
     EVENTS_READ = "events:read"
     CLIPS_READ = "clips:read"
+    CLIPS_DELETE = "clips:delete"
     KEYRING_READ = "keyring:read"
     DEVICES_WRITE = "devices:write"
 
@@ -174,10 +180,18 @@ RULES: Final = (
     Rule(Action.CREATE_CLAIM, _OWNERS, Scope.DEVICES_WRITE),
     Rule(Action.READ_CLAIM, _OWNERS, Scope.DEVICES_WRITE),
     Rule(Action.READ_DEVICES, _ALL, Scope.DEVICES_WRITE),
+    Rule(Action.READ_COMMANDS, _ALL, None),
+    # An owner's key has signed it, and no program holds that.
+    Rule(Action.SEND_COMMAND, _OWNERS, None),
     Rule(Action.READ_EVENTS, _ALL, Scope.EVENTS_READ),
     Rule(Action.READ_CLIP_LIST, _ALL, Scope.CLIPS_READ),
     Rule(Action.READ_CLIP_OBJECT, _ALL, Scope.CLIPS_READ),
     Rule(Action.READ_MANIFEST, _ALL, Scope.CLIPS_READ),
+    # To delete one needs no right to see it: a script that tidies up cannot watch.
+    Rule(Action.DELETE_CLIP, _OWNERS, Scope.CLIPS_DELETE),
+    # How long everything is kept deletes more than any list of clips: no token may.
+    Rule(Action.READ_SETTINGS, _ALL, None),
+    Rule(Action.WRITE_SETTINGS, _OWNERS, None),
 )
 """Every row there is; one per action."""
 

@@ -6,7 +6,7 @@ SQLite has one process, so commands do not open the databases: they ask here.
 import json
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -20,7 +20,7 @@ from doorstep_cloud.households.invites import create_invite
 from doorstep_cloud.households.principal import Clock, DatabasesDep, NowDep
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.moments import Moment
-from doorstep_cloud.web.health import Health, Probes, probes
+from doorstep_cloud.web.health import Health, Part, Probes, probes
 from doorstep_cloud.web.limits import BodyLimit
 from doorstep_cloud.web.problems import install_problems
 from doorstep_shared.errors import RefusedError, TryLaterError
@@ -50,8 +50,23 @@ class CheckAnswer(Health):
     public_url: str
 
 
-def create_admin_app(databases: Databases, well: Probes, public_url: str, clock: Clock) -> FastAPI:
-    """Return the app on the admin socket. It shares no route and no session with the other."""
+def create_admin_app(
+    databases: Databases,
+    well: Probes,
+    public_url: str,
+    clock: Clock,
+    *,
+    remarks: Callable[[], Sequence[Part]] = tuple,
+) -> FastAPI:
+    """Return the app on the admin socket. It shares no route and no session with the other.
+
+    Args:
+        databases: Migrated.
+        well: The parts the service needs.
+        public_url: Under which clients know the service.
+        clock: Returns Unix milliseconds.
+        remarks: What an operator should know though the service is ready.
+    """
     app = FastAPI(title="Doorstep admin", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.databases = databases
     app.state.probes = well
@@ -69,21 +84,24 @@ def create_admin_app(databases: Databases, well: Probes, public_url: str, clock:
     @app.get("/check")
     def check(asked: Annotated[Probes, Depends(probes)]) -> CheckAnswer:
         health = asked.ask()
-        return CheckAnswer(is_ready=health.is_ready, parts=health.parts, public_url=public_url)
+        parts = [*health.parts, *remarks()]
+        return CheckAnswer(is_ready=health.is_ready, parts=parts, public_url=public_url)
 
     install_problems(app)
     app.add_middleware(BodyLimit)
     return app
 
 
-def ask_running(path: Path, method: str, address: str) -> Mapping[str, object]:
+def ask_running(
+    path: Path, method: str, address: str, *, timeout_s: float = _TIMEOUT_S
+) -> Mapping[str, object]:
     """Return what the running service answers on its admin socket ``path``.
 
     Raises:
         NotRunningError: Nobody answers.
         AdminError: It refused.
     """
-    with closing(_UnixConnection(path)) as connection:
+    with closing(_UnixConnection(path, timeout_s)) as connection:
         try:
             connection.request(method, address)
             answer = connection.getresponse()
@@ -102,12 +120,12 @@ def ask_running(path: Path, method: str, address: str) -> Mapping[str, object]:
 class _UnixConnection(HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("admin", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("admin", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the socket's path."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

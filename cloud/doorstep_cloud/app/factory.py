@@ -1,6 +1,6 @@
 """The web app, composed from values: no settings, no environment, no start order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -11,8 +11,13 @@ from fastapi import Depends, FastAPI
 from doorstep_cloud.access.attempts import Attempts
 from doorstep_cloud.access.policy import rules_as_json
 from doorstep_cloud.app.figures import read_web
+from doorstep_cloud.clips import deletion_routes, retention_routes
 from doorstep_cloud.clips import routes as clip_routes
+from doorstep_cloud.clips.deleter import ClipListener, Deleter
+from doorstep_cloud.clips.deletion_routes import Notary
 from doorstep_cloud.clips.downloads import DownloadPlaces
+from doorstep_cloud.clips.retention_routes import RetentionListener
+from doorstep_cloud.devices import command_routes
 from doorstep_cloud.devices import routes as device_routes
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.events import routes as event_routes
@@ -30,6 +35,8 @@ from doorstep_cloud.web.health import Probe, Probes
 from doorstep_cloud.web.limits import BodyLimit, KnownQueries, refuse_unknown_query
 from doorstep_cloud.web.metrics import Metrics, MetricsGate
 from doorstep_cloud.web.problems import MEDIA_TYPE, Problem, install_problems
+from doorstep_shared.ids import ClipId
+from doorstep_shared.signing import SigningKey
 
 _ABOUT: Final = """\
 The service of Doorstep, a video doorbell that nobody outside the household can watch through.
@@ -53,9 +60,12 @@ class Parts:
         hub: Wakes listeners.
         objects: Where payloads are.
         download_limit: Payloads streamed at a time.
+        receipt_key: Signs for what is deleted; the enroller has its certificate.
         probes: Parts that must be well, by name.
         metrics: Counts what is answered, and what other parts give it to watch.
-        household_listener: Told after a commit that brought a statement or a doorbell.
+        household_listener: Told after a commit that brought a statement, a doorbell or a command.
+        clip_listener: Told of clips that were deleted, once nobody sees them any more.
+        retention_listener: Told that a household keeps things for another time.
         clock: Returns Unix milliseconds.
     """
 
@@ -65,9 +75,12 @@ class Parts:
     hub: Hub
     objects: ObjectStore
     download_limit: int
+    receipt_key: SigningKey
     probes: Mapping[str, Probe] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     household_listener: HouseholdListener = lambda _household: None
+    clip_listener: ClipListener = lambda _clips: None
+    retention_listener: RetentionListener = lambda: None
     clock: Clock = now_ms
 
 
@@ -92,6 +105,9 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.metrics = parts.metrics
     parts.metrics.watch("web", partial(read_web, parts.hub, places))
     app.state.household_listener = parts.household_listener
+    app.state.retention_listener = parts.retention_listener
+    app.state.deleter = _deleter(parts, app.state.download_places)
+    app.state.notary = Notary(parts.enroller.receipt_certificate, parts.enroller.ca_certificate)
     app.state.clock = parts.clock
     app.state.attempts = Attempts()
     app.state.probes = Probes({"database": _database_probe(parts.databases), **parts.probes})
@@ -100,8 +116,11 @@ def create_app(parts: Parts) -> FastAPI:
         household_routes.router,
         consent_routes.router,
         device_routes.router,
+        command_routes.router,
         event_routes.router,
         clip_routes.router,
+        deletion_routes.router,
+        retention_routes.router,
         health.router,
         metrics.router,
         page.router,
@@ -123,6 +142,14 @@ def create_app(parts: Parts) -> FastAPI:
 def show_rules() -> list[dict[str, str | list[str] | None]]:
     """Return the table that decides who may do what; what is in no row is refused."""
     return rules_as_json()
+
+
+def _deleter(parts: Parts, places: DownloadPlaces) -> Deleter:
+    def deleted(clips: Sequence[ClipId]) -> None:
+        places.end(clips)
+        parts.clip_listener(clips)
+
+    return Deleter(parts.databases, parts.objects, parts.receipt_key, parts.clock, deleted)
 
 
 def _database_probe(databases: Databases) -> Probe:

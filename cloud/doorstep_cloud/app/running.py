@@ -1,7 +1,7 @@
 """`doorstep-cloud all`: the whole service in one process, from settings to a clean end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from doorstep_cloud.app import credentials
+from doorstep_cloud.app import credentials, upkeep
 from doorstep_cloud.app.admin import create_admin_app
 from doorstep_cloud.app.credentials import Credentials, read_credentials
 from doorstep_cloud.app.factory import Parts, create_app
@@ -21,6 +21,7 @@ from doorstep_cloud.app.figures import (
     read_rows,
     read_store,
 )
+from doorstep_cloud.app.jobs import EXPIRE
 from doorstep_cloud.app.schema import require_current
 from doorstep_cloud.app.serving import (
     create_server,
@@ -29,6 +30,8 @@ from doorstep_cloud.app.serving import (
     serve_until_stopped,
 )
 from doorstep_cloud.app.state import ADMIN_SOCKET, SPOOL, held, require_folder
+from doorstep_cloud.app.upkeep import Upkeep
+from doorstep_cloud.app.worker import Worker
 from doorstep_cloud.devices.routes import Enroller
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.households.principal import now_ms
@@ -41,6 +44,7 @@ from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connec
 from doorstep_cloud.web.health import Probe
 from doorstep_cloud.web.metrics import Metrics
 from doorstep_shared.errors import TryLaterError
+from doorstep_shared.ids import ClipId
 
 # Beside web threads that stream: workers that store.
 _SPARE_CONNECTIONS: Final = 8
@@ -76,6 +80,12 @@ def run_all(settings: Settings) -> None:
         metrics = Metrics()
         ingest = _ingest(settings, databases, objects, hub, keys, note_ring=metrics.note_ring)
         _watch(metrics, folder, databases, objects, ingest)
+        worker = Worker()
+
+        def clips_deleted(clips: Sequence[ClipId]) -> None:
+            ingest.clips_deleted(clips)
+            worker.wake(upkeep.OBJECTS)
+
         app = create_app(
             Parts(
                 databases=databases,
@@ -86,13 +96,32 @@ def run_all(settings: Settings) -> None:
                 download_limit=settings.download_limit,
                 probes=_probes(_objects(settings, 1, answer_s=_PROBE_ANSWER_S), ingest),
                 metrics=metrics,
+                receipt_key=keys.receipt_key,
                 household_listener=ingest.household_changed,
+                clip_listener=clips_deleted,
+                retention_listener=partial(worker.wake, EXPIRE),
             )
         )
-        admin_app = create_admin_app(databases, app.state.probes, settings.public_url, now_ms)
+        # A deletion that a crash broke off ends before anybody is served.
+        app.state.deleter.forget_envelopes()
+        tidy = Upkeep(
+            databases,
+            objects,
+            app.state.deleter,
+            worker,
+            sweep_spool=ingest.sweep_spool,
+            now_ms=now_ms,
+        )
+        admin_app = create_admin_app(
+            databases, app.state.probes, settings.public_url, now_ms, remarks=tidy.remarks
+        )
+        admin_app.state.sweeper = tidy.sweeper
+        admin_app.include_router(upkeep.router)
         ingest.start()
         stack.callback(_log.info, "service_stopped")
         stack.callback(ingest.stop)
+        worker.start()
+        stack.callback(worker.stop)
         is_behind_proxy = settings.is_behind_tls_proxy
         servers = (
             (create_server(app, is_behind_proxy=is_behind_proxy), listener),

@@ -6,8 +6,8 @@ hold every worker thread and every connection to the store.
 
 import asyncio
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from doorstep_cloud.clips.service import SealedObject
 from doorstep_cloud.store.errors import NotFoundError
 from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, ObjectStream
 from doorstep_shared.errors import TryLaterError
-from doorstep_shared.ids import HouseholdId
+from doorstep_shared.ids import ClipId, HouseholdId
 
 PER_HOUSEHOLD: Final = 3
 """Of the places, so many are one household's at most: a film, its details, a thumbnail."""
@@ -52,6 +52,7 @@ class DownloadPlaces:
         self._per_household = per_household
         self._refused = 0
         self._taken: Counter[HouseholdId] = Counter()
+        self._endings: defaultdict[ClipId, set[threading.Event]] = defaultdict(set)
         self._lock = threading.Lock()
 
     @property
@@ -82,6 +83,26 @@ class DownloadPlaces:
                 # What is at zero goes, or every household ever seen would stay.
                 self._taken = +self._taken
 
+    @contextmanager
+    def watched(self, clip: ClipId) -> Iterator[threading.Event]:
+        """Yield what is set when ``clip`` is deleted while the block lasts."""
+        ending = threading.Event()
+        with self._lock:
+            self._endings[clip].add(ending)
+        try:
+            yield ending
+        finally:
+            with self._lock:
+                self._endings[clip].discard(ending)
+                if not self._endings[clip]:
+                    del self._endings[clip]
+
+    def end(self, clips: Iterable[ClipId]) -> None:
+        """End every download of ``clips``: none sends another piece."""
+        with self._lock:
+            for ending in (e for clip in clips for e in self._endings.get(clip, ())):
+                ending.set()
+
     def _take(self, household: HouseholdId) -> None:
         with self._lock:
             if self._taken[household] >= self._per_household:
@@ -105,8 +126,27 @@ class _TooSlowError(Exception):
     """A reader did not take a piece in time."""
 
 
+class _DeletedError(Exception):
+    """The clip was deleted while it was on its way."""
+
+
 class Download(StreamingResponse):
-    """An age file, or a span of it; everything it holds is given back however it ends."""
+    """An age file, or a span of it; everything it holds is given back however it ends.
+
+    Args:
+        store: Where the payload is.
+        places: One is taken.
+        sealed: What is sent.
+        clip: Whose object that is.
+        is_there: Whether the clip was not deleted, asked once the download would hear of it.
+        household: Whose place is taken.
+        span: Of the age file; None for all of it.
+        headers: Of the answer.
+
+    Raises:
+        NotFoundError: The clip was deleted meanwhile, or the store has lost the object.
+        TooManyDownloadsError: There is no place.
+    """
 
     def __init__(
         self,
@@ -114,12 +154,17 @@ class Download(StreamingResponse):
         places: DownloadPlaces,
         sealed: SealedObject,
         *,
+        clip: ClipId,
+        is_there: Callable[[], bool],
         household: HouseholdId,
         span: Span | None,
         headers: dict[str, str],
     ) -> None:
         with ExitStack() as stack:
             stack.enter_context(places.taken(household))
+            self._deleted = stack.enter_context(places.watched(clip))
+            if not is_there():
+                raise NotFoundError("there is no such thing", do="doorstep clip list")
             wanted = span or Span(0, sealed.size_bytes)
             pieces = stack.enter_context(_pieces(store, sealed, wanted))
             headers = {**headers, "Content-Length": str(wanted.size)}
@@ -138,6 +183,8 @@ class Download(StreamingResponse):
         """Send it, or as much as the caller takes in time."""
 
         async def send_in_time(message: Message) -> None:
+            if self._deleted.is_set():
+                raise _DeletedError
             try:
                 async with asyncio.timeout(PIECE_S):
                     await send(message)
@@ -149,6 +196,8 @@ class Download(StreamingResponse):
         except _TooSlowError:
             # Left unfinished, the answer makes the server close the line.
             _log.info("download_given_up")
+        except _DeletedError:
+            _log.info("download_ended", reason="deleted")
         finally:
             self._held.close()
 

@@ -204,8 +204,21 @@ def download(
     if wanted.has(sealed.etag):
         return Response(status_code=304, headers=headers)
     span = wanted.span(sealed)
-    household = speaker(actor).household
-    return Download(store, places, sealed, household=household, span=span, headers=headers)
+
+    def is_there() -> bool:
+        with databases.read() as unit:
+            return household_of_clip(unit, found) is not None
+
+    return Download(
+        store,
+        places,
+        sealed,
+        clip=found,
+        is_there=is_there,
+        household=speaker(actor).household,
+        span=span,
+        headers=headers,
+    )
 
 
 @router.head(_PATH + "/{clip}/{name}.age", include_in_schema=False)

@@ -3,18 +3,24 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
+from doorstep_cloud.clips.deletion import ClipDeletedError, find_tombstone
 from doorstep_cloud.clips.tables import ClipObjectRow, ClipRow, EnvelopeRow
 from doorstep_cloud.events.paging import ListQuery, Page, Place
 from doorstep_cloud.events.service import events_of_clips, link_clip
 from doorstep_cloud.store.databases import Unit
 from doorstep_cloud.store.errors import ConflictError
-from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId
+from doorstep_shared.errors import BadMessageError
+from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId, parse_clip_id
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, PayloadFacts
 from doorstep_shared.signing import Signed
+
+OBJECTS: Final = "clips/"
+"""Under this every object of a clip is stored, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,12 @@ class ObjectState:
     Attributes:
         facts: Length and hash of the payload, as signed; None if the manifest has no such object.
         receipt: The signed container, once it is stored.
+        is_deleted: Of a tombstone: nothing of it is taken any more.
     """
 
     facts: PayloadFacts | None
     receipt: bytes | None
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,19 @@ class SealedObject:
 
 def object_key(clip: ClipId, name: ObjectName) -> str:
     """Return where in the store an object's payload is."""
-    return f"clips/{clip}/{name.value}"
+    return f"{OBJECTS}{clip}/{name.value}"
+
+
+def parse_object_key(key: str) -> tuple[ClipId, ObjectName]:
+    """Return whose object is stored under ``key``; the inverse of `object_key`.
+
+    Raises:
+        BadMessageError: It is no key of ours.
+    """
+    clip, _, name = key.removeprefix(OBJECTS).partition("/")
+    if not key.startswith(OBJECTS) or name not in set(ObjectName):
+        raise BadMessageError("this is no key of an object")
+    return parse_clip_id(clip), ObjectName(name)
 
 
 def announce(
@@ -104,7 +124,7 @@ def announce(
 ) -> None:
     """Keep a clip's manifest and envelopes; the same manifest again brings what is missing.
 
-    An envelope is missing after the vault was lost. A deleted clip gets none back.
+    An envelope is missing after the vault was lost.
 
     Args:
         unit: A write unit.
@@ -115,18 +135,20 @@ def announce(
 
     Raises:
         ConflictError: The id stands for another manifest already.
+        ClipDeletedError: It was deleted.
     """
     before = unit.main.get(ClipRow, manifest.clip)
     if before is not None:
         if before.manifest_sha256 != signed.body_hash:
             raise ConflictError("another clip has this id already", safe="The first one is kept.")
-        if before.deleted_at_ms is None:
-            missing = {
-                name: envelope
-                for name, envelope in envelopes.items()
-                if not _has_envelope(unit, manifest.clip, name)
-            }
-            _write_envelopes(unit, manifest.clip, missing, now)
+        if (tombstone := find_tombstone(unit, manifest.clip)) is not None:
+            raise ClipDeletedError(tombstone)
+        missing = {
+            name: envelope
+            for name, envelope in envelopes.items()
+            if not _has_envelope(unit, manifest.clip, name)
+        }
+        _write_envelopes(unit, manifest.clip, missing, now)
         return
     _write_envelopes(unit, manifest.clip, envelopes, now)
     unit.main.add(_clip_row(signed, manifest, now))
@@ -145,10 +167,12 @@ def find_object(unit: Unit, device: DeviceId, clip: ClipId, name: ObjectName) ->
     found = unit.main.get(ClipRow, clip)
     if found is None or found.device != device:
         return None
+    if found.deleted_at_ms is not None:
+        return ObjectState(None, None, is_deleted=True)
     row = unit.main.get(ClipObjectRow, (clip, name.value))
     if row is None:
         return ObjectState(None, None)
-    if not _has_envelope(unit, clip, name) and found.deleted_at_ms is None:
+    if not _has_envelope(unit, clip, name):
         return None
     return ObjectState(PayloadFacts(length=row.length, sha256=row.sha256), row.receipt)
 
@@ -163,6 +187,33 @@ def record_stored(unit: Unit, clip: ClipId, name: ObjectName, receipt: bytes, no
     )
     if unit.main.scalars(missing).first() is None:
         unit.main.get_one(ClipRow, clip).stored_at_ms = now
+
+
+def stored_keys(unit: Unit, until: int, after: str, limit: int) -> tuple[list[str], str | None]:
+    """Return keys of objects stored until ``until``, in order, and where to look on.
+
+    Of ``limit`` clips from ``after`` on; the second is None at the end.
+    """
+    query = (
+        select(ClipRow.id)
+        .where(ClipRow.deleted_at_ms.is_(None), ClipRow.id > after)
+        .order_by(ClipRow.id)
+        .limit(limit)
+    )
+    clips = unit.main.scalars(query).all()
+    stored = select(ClipObjectRow).where(
+        ClipObjectRow.clip.in_(clips), ClipObjectRow.stored_at_ms <= until
+    )
+    keys = sorted(
+        object_key(ClipId(row.clip), ObjectName(row.object)) for row in unit.main.scalars(stored)
+    )
+    return keys, clips[-1] if len(clips) == limit else None
+
+
+def is_stored(unit: Unit, clip: ClipId, name: ObjectName) -> bool:
+    """Return whether an object is stored by the tables."""
+    row = unit.main.get(ClipObjectRow, (clip, name.value))
+    return row is not None and row.stored_at_ms is not None
 
 
 def list_clips(unit: Unit, household: HouseholdId, query: ListQuery) -> Page[ClipItem]:

@@ -42,7 +42,7 @@ Clock = Callable[[], int]
 """Returns Unix milliseconds."""
 
 HouseholdListener = Callable[[HouseholdId], None]
-"""Is told, after the commit, who has a new statement or doorbell; it must not block."""
+"""Is told, after the commit, who has a new statement, doorbell or command; it must not block."""
 
 
 def _container(value: object) -> Signed:
@@ -66,8 +66,11 @@ _WHERE_TO_LOOK: Final[Mapping[Action, str]] = {
     Action.READ_CLIP_LIST: "doorstep clip list",
     Action.READ_CLIP_OBJECT: "doorstep clip list",
     Action.READ_MANIFEST: "doorstep clip list",
+    Action.DELETE_CLIP: "doorstep clip list",
     Action.READ_EVENTS: "doorstep event list",
     Action.READ_DEVICES: "doorstep device list",
+    Action.READ_COMMANDS: "doorstep device list",
+    Action.SEND_COMMAND: "doorstep device list",
     Action.READ_CLAIM: "doorstep device add",
     Action.MANAGE_TOKENS: "doorstep token list",
 }
@@ -99,7 +102,7 @@ def public_url(request: Request) -> str:
 
 
 def household_listener(request: Request) -> HouseholdListener:
-    """Return whom to tell that a household has a new statement or doorbell."""
+    """Return whom to tell that a household has a new statement, doorbell or command."""
     listener: HouseholdListener = request.app.state.household_listener
     return listener
 

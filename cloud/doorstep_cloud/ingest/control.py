@@ -11,7 +11,9 @@ from typing import Final
 
 import structlog
 
+from doorstep_cloud.clips.deletion import ClipDeletedError, Tombstone
 from doorstep_cloud.clips.service import announce
+from doorstep_cloud.devices.commands import AnswerTaken, record_answer, waiting_commands
 from doorstep_cloud.devices.service import (
     list_devices,
     record_health,
@@ -46,12 +48,13 @@ from doorstep_cloud.store.errors import ConflictError
 from doorstep_shared.errors import BadMessageError, TryLaterError
 from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId
 from doorstep_shared.manifest import ClipKind, read_manifest
-from doorstep_shared.signing import Signed
+from doorstep_shared.signing import Signed, SigningKey
 from doorstep_shared.topics import DeviceTopic, Leaf
 from doorstep_shared.wire import (
     MAX_ANNOUNCEMENT_BYTES,
     Ack,
     Announcement,
+    Answer,
     Body,
     Event,
     Health,
@@ -78,9 +81,15 @@ _BODIES: Final[dict[Leaf, tuple[type[Body], int]]] = {
     Leaf.HELLO: (Hello, 1024),
     Leaf.HEALTH: (Health, 2048),
     Leaf.STATUS: (Status, 1024),
+    Leaf.DELETE_ANSWER: (Answer, 2048),
 }
 
 _STORED: Final = {ClipKind.RING: "ring_stored", ClipKind.MOTION: "motion_stored"}
+_ANSWERS: Final = {
+    AnswerTaken.NEW: Count.COMMAND_ANSWERED,
+    AnswerTaken.REPEATED: Count.COMMAND_ANSWER_REPEATED,
+    AnswerTaken.UNKNOWN: Count.DROPPED_UNKNOWN_COMMAND,
+}
 _KINDS: Final = {Leaf.RING: ClipKind.RING, Leaf.MOTION: ClipKind.MOTION}
 
 
@@ -101,13 +110,16 @@ class _Answer:
     Attributes:
         greeting: Its last hello, if it said one that is answered.
         statements: Those that follow the head named there.
+        commands: Those that wait for it, once it holds the newest statement.
     """
 
     events: list[EventId] = field(default_factory=list)
     announced: list[ClipId] = field(default_factory=list)
     refused: list[RefusedClip] = field(default_factory=list)
+    deletions: list[Signed] = field(default_factory=list)
     greeting: Greeting | None = None
     statements: Sequence[Signed] = ()
+    commands: Sequence[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -149,6 +161,7 @@ class ControlDesk:
         hub: Hub,
         counters: IngestCounters,
         *,
+        receipt_key: SigningKey,
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
         note_ring: NoteSeconds = lambda _seconds: None,
@@ -158,6 +171,7 @@ class ControlDesk:
         self._publish = publish
         self._hub = hub
         self._counters = counters
+        self._receipt_key = receipt_key
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
         self._note_ring = note_ring
@@ -179,6 +193,19 @@ class ControlDesk:
         body = Statements(statements=(head.signed,)).encode()
         for device in devices:
             self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
+
+    def send_commands(self, household: HouseholdId) -> None:
+        """Send a household's doorbells what they have not answered yet."""
+        now_ms = self._now_ms()
+        with self._databases.read() as unit:
+            devices = [device.id for device in list_devices(unit, household, now_ms)]
+            waiting = {device: waiting_commands(unit, device, now_ms) for device in devices}
+        for device, commands in waiting.items():
+            self._send_commands(device, commands)
+
+    def _send_commands(self, device: DeviceId, commands: Sequence[bytes]) -> None:
+        for command in commands:
+            self._publish(str(DeviceTopic(device, Leaf.DELETE)), command)
 
     def _decoded(self, messages: Iterable[Message]) -> Iterator[_Letter]:
         for message in messages:
@@ -217,7 +244,7 @@ class ControlDesk:
             for letter in letters:
                 self._take(unit, batch, letter, now)
             # After all of them: a flood of hellos must not read the chain as often.
-            _read_greeted(unit, batch)
+            _read_greeted(unit, batch, now)
             unit.commit()
         return batch
 
@@ -244,6 +271,7 @@ class ControlDesk:
                 events=tuple(answer.events),
                 announced=tuple(answer.announced),
                 refused=tuple(answer.refused),
+                deletions=tuple(answer.deletions),
             )
             self._publish(str(DeviceTopic(device, Leaf.ACK)), ack.encode())
         if answer.greeting is not None:
@@ -251,6 +279,7 @@ class ControlDesk:
         if answer.statements:
             body = Statements(statements=tuple(answer.statements)).encode()
             self._publish(str(DeviceTopic(device, Leaf.STATEMENTS)), body)
+        self._send_commands(device, answer.commands)
 
     def _take(self, unit: Unit, batch: _Batch, letter: _Letter, now: int) -> None:
         device = letter.device
@@ -263,7 +292,7 @@ class ControlDesk:
             case Event() as event:
                 _take_event(unit, batch, sender, _KINDS[letter.leaf], event, now=now)
             case Announcement() as announcement:
-                _take_announcement(unit, batch, sender, announcement, now)
+                self._take_announcement(unit, batch, sender, announcement, now)
             case Hello() as hello:
                 record_hello(unit, device, hello, now)
                 self._greet(batch, device, hello)
@@ -271,6 +300,44 @@ class ControlDesk:
                 record_health(unit, device, health, now)
             case Status() as status:
                 record_status(unit, device, status, now)
+            case Answer() as said:
+                batch.counts.append(_ANSWERS[record_answer(unit, device, said, now)])
+
+    def _take_announcement(
+        self, unit: Unit, batch: _Batch, sender: Sender, announcement: Announcement, now: int
+    ) -> None:
+        try:
+            manifest = read_manifest(announcement.manifest)
+        except BadMessageError:
+            batch.counts.append(Count.DROPPED_MALFORMED)
+            return
+        is_own = is_epoch(unit, sender.household, manifest.epoch, manifest.recipient)
+        verdict = decide_announcement(announcement, manifest, sender, is_own_epoch=is_own)
+        if isinstance(verdict, Accepted):
+            try:
+                announce(unit, announcement.manifest, manifest, verdict.envelopes, now)
+            except ConflictError as error:
+                verdict = Refused(error.fact)
+            except ClipDeletedError as error:
+                verdict = Refused(error.fact)
+                self._prove(batch, sender, error.tombstone)
+        match verdict:
+            case Accepted():
+                batch.counts.append(Count.CLIP_ANNOUNCED)
+                batch.answer(sender.device).announced.append(manifest.clip)
+            case Refused(reason):
+                batch.counts.append(Count.CLIP_REFUSED)
+                refused = RefusedClip(clip=manifest.clip, reason=reason)
+                batch.answer(sender.device).refused.append(refused)
+            case NotYet():
+                batch.counts.append(Count.CLIP_NOT_YET)
+            case Foreign():
+                batch.counts.append(Count.DROPPED_FOREIGN)
+
+    def _prove(self, batch: _Batch, sender: Sender, tombstone: Tombstone) -> None:
+        """Send the deletion along: a doorbell lets go of nothing for an unsigned word."""
+        if (proof := tombstone.proof(self._receipt_key)) is not None:
+            batch.answer(sender.device).deletions.append(proof)
 
     def _greet(self, batch: _Batch, device: DeviceId, hello: Hello) -> None:
         place = -1 if hello.statement is None else hello.statement.seq
@@ -296,37 +363,11 @@ def _take_event(
     batch.answer(sender.device).events.append(event.event)
 
 
-def _take_announcement(
-    unit: Unit, batch: _Batch, sender: Sender, announcement: Announcement, now: int
-) -> None:
-    try:
-        manifest = read_manifest(announcement.manifest)
-    except BadMessageError:
-        batch.counts.append(Count.DROPPED_MALFORMED)
-        return
-    is_own = is_epoch(unit, sender.household, manifest.epoch, manifest.recipient)
-    verdict = decide_announcement(announcement, manifest, sender, is_own_epoch=is_own)
-    if isinstance(verdict, Accepted):
-        try:
-            announce(unit, announcement.manifest, manifest, verdict.envelopes, now)
-        except ConflictError as error:
-            verdict = Refused(error.fact)
-    match verdict:
-        case Accepted():
-            batch.counts.append(Count.CLIP_ANNOUNCED)
-            batch.answer(sender.device).announced.append(manifest.clip)
-        case Refused(reason):
-            batch.counts.append(Count.CLIP_REFUSED)
-            refused = RefusedClip(clip=manifest.clip, reason=reason)
-            batch.answer(sender.device).refused.append(refused)
-        case NotYet():
-            batch.counts.append(Count.CLIP_NOT_YET)
-        case Foreign():
-            batch.counts.append(Count.DROPPED_FOREIGN)
+def _read_greeted(unit: Unit, batch: _Batch, now: int) -> None:
+    """Read what follows the heads named, a message each: who takes it over says hello again.
 
-
-def _read_greeted(unit: Unit, batch: _Batch) -> None:
-    """Read what follows the heads named, a message each: who takes it over says hello again."""
+    Whoever has all of them is told what to do: by whom, only the newest says.
+    """
     for device, answer in batch.answers.items():
         sender = batch.senders[device]
         if answer.greeting is not None and sender is not None:
@@ -337,3 +378,5 @@ def _read_greeted(unit: Unit, batch: _Batch) -> None:
                 limit=STATEMENTS_PER_MESSAGE,
                 limit_bytes=STATEMENTS_BYTES,
             )
+            if not answer.statements:
+                answer.commands = waiting_commands(unit, device, now)

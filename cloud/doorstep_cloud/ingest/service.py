@@ -6,7 +6,7 @@ access, tells the broker who there is.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.store.spool import Spool
 from doorstep_shared.errors import BadMessageError, TryLaterError
-from doorstep_shared.ids import DeviceId, HouseholdId
+from doorstep_shared.ids import ClipId, DeviceId, HouseholdId
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import (
     INGEST_BULK_FILTERS,
@@ -115,6 +115,7 @@ class Ingest:
             self._control.publish,
             hub,
             counters,
+            receipt_key=receipt_key,
             now_ms=now_ms,
             note_ring=note_ring,
         )
@@ -172,12 +173,20 @@ class Ingest:
         log.info("ingest_stopped", **counts)
 
     def household_changed(self, household: HouseholdId) -> None:
-        """Bring a new statement to doorbells, and a new doorbell to the broker; returns at once.
+        """Bring statements and commands to doorbells, and a doorbell to the broker; returns at once.
 
         Called after the commit, from any thread. What is not heard now is told when
         the doorbell says hello, and when we connect to the broker again.
         """
         self._errands.submit(self._bring, household)
+
+    def clips_deleted(self, clips: Sequence[ClipId]) -> None:
+        """Drop what is under way of ``clips``; called after the commit, from any thread."""
+        self._transfers.forget_clips(frozenset(clips))
+
+    def sweep_spool(self) -> int:
+        """Remove what the spool holds and nobody waits for; return how many payloads that was."""
+        return self._transfers.sweep_spool()
 
     @property
     def _connections(self) -> tuple[Connection, ...]:
@@ -190,6 +199,7 @@ class Ingest:
         try:
             self._admission.admit(household)
             self._desk.send_head(household)
+            self._desk.send_commands(household)
         except TryLaterError as error:
             log.warning("change_not_brought", fact=error.fact)
         except Exception:  # The boundary of this task: nobody waits for its end.

@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from doorstep_cloud.clips.service import find_object, object_key, record_stored
+from doorstep_cloud.clips.deletion import note_objects_back
+from doorstep_cloud.clips.service import ObjectState, find_object, object_key, record_stored
 from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore
+from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore, ObjectStoreError
 from doorstep_cloud.store.spool import SpoolKey
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.manifest import PayloadFacts
@@ -57,7 +59,12 @@ class NotAnnounced:
     """Its envelope was lost while it was under way: a receipt would be for what nobody can open."""
 
 
-Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed | NotHeard | NotAnnounced
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Its clip was deleted while it was under way: what was put is deleted again."""
+
+
+Outcome: TypeAlias = Stored | Mismatched | Conflicted | Failed | NotHeard | NotAnnounced | Deleted
 
 
 class StoreRoom:
@@ -95,10 +102,25 @@ class StoreRoom:
         with self._databases.read() as unit:
             if find_sender(unit, key.device) is None:
                 return NotHeard()
+            if _is_deleted(find_object(unit, key.device, key.clip, key.object)):
+                return Deleted()
         name = object_key(key.clip, key.object)
         self._objects.put_if_absent(name, path, facts.sha256)
         if self._objects.sha256_of(name) != facts.sha256:
             return Conflicted()
+        outcome = self._commit(key, facts)
+        if isinstance(outcome, Deleted):
+            with suppress(ObjectStoreError):  # then the worker goes there again
+                self._objects.delete(name)
+        return outcome
+
+    def _commit(
+        self, key: SpoolKey, facts: PayloadFacts
+    ) -> Stored | NotHeard | NotAnnounced | Deleted:
+        """Commit the row of what was put, unless it is not wanted any more.
+
+        Asked once more: the store takes its time, and nothing can come in between now.
+        """
         receipt = Receipt(
             device=key.device,
             clip=key.clip,
@@ -108,14 +130,22 @@ class StoreRoom:
         )
         signed = sign_receipt(receipt, self._receipt_key).encode()
         with self._databases.write() as unit:
-            # Once more: the store takes its time, and no statement can come in between now.
             if find_sender(unit, key.device) is None:
                 return NotHeard()
-            if find_object(unit, key.device, key.clip, key.object) is None:
+            state = find_object(unit, key.device, key.clip, key.object)
+            if state is None:
                 return NotAnnounced()
-            record_stored(unit, key.clip, key.object, signed, self._now_ms())
+            if state.is_deleted:
+                # The worker may have been there before the put arrived.
+                note_objects_back(unit, key.clip)
+            else:
+                record_stored(unit, key.clip, key.object, signed, self._now_ms())
             unit.commit()
-        return Stored(signed)
+        return Deleted() if state.is_deleted else Stored(signed)
+
+
+def _is_deleted(state: ObjectState | None) -> bool:
+    return state is not None and state.is_deleted
 
 
 def _is_as_signed(path: Path, facts: PayloadFacts) -> bool:

@@ -7,7 +7,7 @@ are stored by a few workers of their own, and rings wait for neither.
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +21,7 @@ from doorstep_cloud.ingest.rules import decide_credit
 from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.ingest.storing import (
     Conflicted,
+    Deleted,
     Failed,
     Mismatched,
     NotAnnounced,
@@ -31,7 +32,7 @@ from doorstep_cloud.ingest.storing import (
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.spool import Spool, SpoolKey, SpoolWriteError
 from doorstep_shared.errors import BadMessageError, TryLaterError
-from doorstep_shared.ids import DeviceId
+from doorstep_shared.ids import ClipId, DeviceId
 from doorstep_shared.manifest import PayloadFacts
 from doorstep_shared.signing import decode_signed
 from doorstep_shared.topics import Command, DeviceTopic, Leaf, SegmentTopic, TransferTopic
@@ -182,6 +183,25 @@ class TransferDesk:
             for key, transfer in list(self._transfers.items()):
                 self._carry_out(key, transfer, transfer.receiver.tick(_now_us()))
 
+    def forget_clips(self, clips: Collection[ClipId]) -> None:
+        """Drop what is under way of deleted clips, and tell their doorbells; from any thread.
+
+        What is with the store just now is dropped when the store is done with it.
+        """
+        with self._lock:
+            for key, transfer in list(self._transfers.items()):
+                if key.clip in clips and transfer.receiver.state is not ReceiverState.STORING:
+                    self._drop(key)
+                    self._refuse(key, Command.INIT, Code.NEVER, Reason.DELETED)
+
+    def sweep_spool(self) -> int:
+        """Remove what the spool holds and nobody waits for; return how many payloads that was."""
+        with self._lock:
+            leftovers = set(self._spool.keys()).difference(self._transfers)
+            for key in leftovers:
+                self._spool.discard(key)
+        return len(leftovers)
+
     def _take_segment(self, key: SpoolKey, offset: int, payload: bytes) -> bool:
         if (transfer := self._transfers.get(key)) is None:
             # After a restart of ours, or after the object was stored: a new `init` tells which.
@@ -244,6 +264,9 @@ class TransferDesk:
             return None
         if state is None:
             self._refuse(key, command, Code.PAUSE, Reason.CLIP_UNKNOWN)
+            return None
+        if state.is_deleted:
+            self._refuse(key, command, Code.NEVER, Reason.DELETED)
             return None
         return self._begin(key, state, command)
 
@@ -383,6 +406,9 @@ class TransferDesk:
             elif isinstance(outcome, NotAnnounced):
                 self._drop(key)
                 self._refuse(key, Command.FIN, Code.PAUSE, Reason.CLIP_UNKNOWN)
+            elif isinstance(outcome, Deleted):
+                self._drop(key)
+                self._refuse(key, Command.FIN, Code.NEVER, Reason.DELETED)
             else:
                 self._carry_out(key, transfer, self._conclude(key, transfer, outcome))
 

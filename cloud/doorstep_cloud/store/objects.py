@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
@@ -45,6 +46,19 @@ class ObjectConflictError(RefusedError):
 
 class ObjectMissingError(RefusedError):
     """Nothing is stored under this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """Something that is stored, as the store lists it.
+
+    Attributes:
+        stored_at_ms: Unix milliseconds, by the store's clock.
+    """
+
+    key: str
+    size_bytes: int
+    stored_at_ms: int
 
 
 class ObjectStream:
@@ -158,6 +172,23 @@ class ObjectStore:
         """
         with _our_errors("deleting", self._count):
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def listed(self, prefix: str) -> Iterator[ListedObject]:
+        """Yield what is stored under ``prefix``, by key; asked for as it is read on.
+
+        What is put or deleted meanwhile may be among it or not.
+
+        Raises:
+            ObjectStoreError: The store is away, or goes away while it is read.
+        """
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        with _our_errors("listing", self._count):
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    at_ms = round(item["LastModified"].timestamp() * 1000)
+                    yield ListedObject(item["Key"], item["Size"], at_ms)
 
     def _open(self, key: str, span: str | None) -> ObjectStream:
         with _our_errors("reading", self._count):

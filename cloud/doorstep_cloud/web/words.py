@@ -21,6 +21,8 @@ TAKES: Final[Mapping[tuple[str, str], str]] = {
     ("path", "claim_id"): "the 22 characters that POST /v1/claims was given",
     ("path", "token_id"): "a token's id, as in /v1/tokens",
     ("header", "last-event-id"): "the id of an event heard before",
+    ("query", "if_days"): "a number from 1 to 60",
+    ("body", "retention_days"): "a number from 1 to 60",
     ("body", "name"): "1 to 64 characters",
     ("body", "days"): "a number from 1 to 90",
     ("body", "scopes"): "a list of scopes such as events:read",

@@ -50,7 +50,7 @@ class Subject(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why, for logs and, for `CLIP_UNKNOWN`, for the sender; a reader takes any other text."""
+    """Why, for logs and, for `CLIP_UNKNOWN` and `DELETED`, for the sender; a reader takes any other text."""
 
     NONE = ""
     CLIP_UNKNOWN = "clip_unknown"
@@ -66,6 +66,7 @@ class Reason(StrEnum):
     STORING = "storing"
     QUARANTINED = "quarantined"
     CONFLICT = "conflict"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)

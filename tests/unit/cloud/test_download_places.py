@@ -18,18 +18,28 @@ from doorstep_cloud.clips.downloads import (
 from doorstep_cloud.clips.rules import Span
 from doorstep_cloud.clips.service import SealedObject
 from doorstep_cloud.store.objects import connect_objects
-from doorstep_shared.ids import HouseholdId
+from doorstep_shared.ids import ClipId, HouseholdId
 
 NOWHERE = connect_objects(
     endpoint="http://127.0.0.1:9", bucket="none", access_key="", secret_key="", connections=1
 )
 SEALED = SealedObject(envelope=b"envelope", payload_length=10, payload_sha256=bytes(32), key="key")
 OWN, NEIGHBOUR = HouseholdId("h" * 26), HouseholdId("n" * 26)
+CLIP = ClipId("01a0c450-6c00-7000-8000-00000000000c")
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.4"}}
 
 
 def begin(places: DownloadPlaces) -> Download:
-    return Download(NOWHERE, places, SEALED, household=OWN, span=Span(0, 8), headers={})
+    return Download(
+        NOWHERE,
+        places,
+        SEALED,
+        clip=CLIP,
+        is_there=lambda: True,
+        household=OWN,
+        span=Span(0, 8),
+        headers={},
+    )
 
 
 async def never() -> Message:

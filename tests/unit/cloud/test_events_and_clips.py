@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from doorstep_cloud.clips.deletion import ClipDeletedError
 from doorstep_cloud.clips.service import (
     announce,
     find_object,
@@ -233,7 +234,8 @@ def test_a_deleted_clip_gets_no_envelope_back(unit: Unit) -> None:
     keep(unit, clip)
     lose_vault(unit, clip)
     unit.main.get_one(ClipRow, clip.id).deleted_at_ms = NOW_MS
-    keep(unit, clip)
+    with pytest.raises(ClipDeletedError):
+        keep(unit, clip)
     unit.vault.flush()
     assert unit.vault.scalars(select(EnvelopeRow)).all() == []
 

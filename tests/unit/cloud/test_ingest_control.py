@@ -34,7 +34,7 @@ from doorstep_shared.wire import (
     Status,
     decode_body,
 )
-from tests.cloud_world import House
+from tests.cloud_world import RECEIPT_KEY, House
 from tests.people import NOW_MS, doorbell, epoch, epoch_identity, person
 from tests.scripted_doorbell import make_clip, make_event, resigned
 
@@ -67,6 +67,7 @@ class Desk:
             self._publish,
             Hub(),
             self.counters,
+            receipt_key=RECEIPT_KEY,
             now_ms=lambda: self.now_ms,
             monotonic_s=lambda: self.passed_s,
         )

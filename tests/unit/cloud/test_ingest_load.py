@@ -10,7 +10,7 @@ from doorstep_cloud.store.databases import Databases
 from doorstep_shared.ids import DeviceId
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import Status
-from tests.cloud_world import House
+from tests.cloud_world import RECEIPT_KEY, House
 from tests.people import HOUSEHOLD, NOW_MS, doorbell
 from tests.scripted_doorbell import make_event
 
@@ -46,6 +46,7 @@ def test_a_ring_took_from_its_arrival_until_it_was_acknowledged(
         lambda _topic, _body: None,
         Hub(),
         IngestCounters(),
+        receipt_key=RECEIPT_KEY,
         now_ms=lambda: NOW_MS,
         monotonic_s=lambda: 10.0,
         note_ring=took.append,

@@ -43,6 +43,7 @@ WATCHING: Final = {
     Action.READ_CLIP_LIST,
     Action.READ_CLIP_OBJECT,
     Action.READ_MANIFEST,
+    Action.READ_SETTINGS,
 }
 CONTENT: Final = {
     Action.READ_EVENTS,
@@ -54,6 +55,7 @@ CONTENT: Final = {
 BY_SCOPE: Final = {
     Scope.EVENTS_READ: {Action.READ_EVENTS},
     Scope.CLIPS_READ: {Action.READ_CLIP_LIST, Action.READ_CLIP_OBJECT, Action.READ_MANIFEST},
+    Scope.CLIPS_DELETE: {Action.DELETE_CLIP},
     Scope.KEYRING_READ: {Action.READ_KEYRING},
     Scope.DEVICES_WRITE: {Action.CREATE_CLAIM, Action.READ_CLAIM, Action.READ_DEVICES},
 }

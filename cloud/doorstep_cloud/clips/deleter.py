@@ -1,0 +1,171 @@
+"""Deleting clips from end to end, each step in a unit of work of its own.
+
+The order is docs/lifecycle.md's: hidden, what opens it deleted, the log cut, signed, and
+the objects later. Cut anywhere, the same calls again come to the same end.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import structlog
+
+from doorstep_cloud.clips.deletion import (
+    bury,
+    clips_over,
+    drop_envelopes,
+    envelopes_of_tombstones,
+    find_tombstone,
+    keep_receipt,
+    note_objects_deleted,
+    tombstones_with_objects,
+)
+from doorstep_cloud.clips.service import object_key
+from doorstep_cloud.store.databases import Databases, Unit
+from doorstep_cloud.store.objects import ObjectStore
+from doorstep_shared.ids import ClipId, HouseholdId
+from doorstep_shared.manifest import ObjectName
+from doorstep_shared.signing import Signed, SigningKey
+
+ClipListener = Callable[[Sequence[ClipId]], None]
+"""Is told, after the commit, which clips have become tombstones; it must not block."""
+
+BATCH: Final = 100
+"""Clips in one unit of work: rings wait for no longer than that takes, some 10 ms."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Deleter:
+    """Deletes clips. Safe to use from any thread.
+
+    Args:
+        databases: Migrated.
+        objects: Where payloads are.
+        receipt_key: Signs for what is deleted.
+        now_ms: The service's wall clock, Unix milliseconds.
+        on_deleted: Told of every clip that has become a tombstone.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        objects: ObjectStore,
+        receipt_key: SigningKey,
+        now_ms: Callable[[], int],
+        on_deleted: ClipListener,
+    ) -> None:
+        self._databases = databases
+        self._objects = objects
+        self._receipt_key = receipt_key
+        self._now_ms = now_ms
+        self._on_deleted = on_deleted
+
+    def conclude(self, clip: ClipId) -> Signed:
+        """Return the receipt for a tombstone; the same every time.
+
+        Raises:
+            VaultBusyError: The vault's log cannot be cut now. The deletion stands.
+            DatabaseUnavailableError: Likewise.
+        """
+        self._on_deleted([clip])
+        with self._databases.write() as unit:
+            drop_envelopes(unit, [clip])
+            unit.commit()
+        self._databases.forget_deleted()
+        with self._databases.write() as unit:
+            tombstone = find_tombstone(unit, clip)
+            if tombstone is None:
+                raise AssertionError("a tombstone does not rise again")
+            kept = keep_receipt(unit, clip, tombstone.sign(self._receipt_key, self._now_ms()))
+            unit.commit()
+        _log.info("clip_deleted", clip_id=clip)
+        return kept
+
+    def expire(self, household: HouseholdId, days: int) -> int:
+        """Delete a household's clips that were kept for ``days``; return how many.
+
+        Without receipts: nobody has asked. Their envelopes have left the tables on return, and
+        the vault's files when `forget_envelopes` has returned.
+        """
+
+        def over(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
+            now = self._now_ms()
+            return clips_over(unit, household, days, now, after=after, limit=BATCH)
+
+        return sum(self.delete_silently(clips) for clips in self._found(over))
+
+    def delete_silently(self, clips: Sequence[ClipId]) -> int:
+        """Make tombstones of ``clips`` and take what opens them; return how many were none."""
+        with self._databases.write() as unit:
+            buried = bury(unit, clips, self._now_ms())
+            unit.commit()
+        if buried:
+            self._on_deleted(buried)
+        with self._databases.write() as unit:
+            drop_envelopes(unit, buried)
+            unit.commit()
+        return len(buried)
+
+    def forget_envelopes(self) -> int:
+        """Take what opens a tombstone, wherever a crash or a restored vault has left it.
+
+        On return the vault's files hold nothing of it. Returns how many clips that were.
+
+        Raises:
+            VaultBusyError: The vault's log cannot be cut now; the tables hold nothing any more.
+        """
+
+        def left(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
+            return envelopes_of_tombstones(unit, after, BATCH)
+
+        count = 0
+        for clips in self._found(left):
+            with self._databases.write() as unit:
+                drop_envelopes(unit, clips)
+                unit.commit()
+            count += len(clips)
+        self._databases.forget_deleted()
+        return count
+
+    def delete_objects(self) -> int:
+        """Delete the objects of tombstones; return of how many.
+
+        Raises:
+            ObjectStoreError: The store is away; what is left waits for the next time.
+        """
+
+        def waiting(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
+            clips = tombstones_with_objects(unit, after, BATCH)
+            return clips, clips[-1] if len(clips) == BATCH else None
+
+        count = 0
+        for clips in self._found(waiting):
+            # First what opens them, also of a clip whose deletion a crash broke off: a tombstone
+            # is only noted as empty when nothing of it is anywhere.
+            with self._databases.write() as unit:
+                drop_envelopes(unit, clips)
+                unit.commit()
+            self._databases.forget_deleted()
+            for clip in clips:
+                self._delete_objects_of(clip)
+                count += 1
+        return count
+
+    def _delete_objects_of(self, clip: ClipId) -> None:
+        for name in ObjectName:
+            self._objects.delete(object_key(clip, name))
+        with self._databases.write() as unit:
+            note_objects_deleted(unit, clip, self._now_ms())
+            unit.commit()
+        _log.info("clip_objects_deleted", clip_id=clip)
+
+    def _found(
+        self, find: Callable[[Unit, str], tuple[list[ClipId], str | None]]
+    ) -> Iterator[list[ClipId]]:
+        """Yield what ``find`` finds, a batch at a time, each from a read unit of its own."""
+        after: str | None = ""
+        while after is not None:
+            with self._databases.read() as unit:
+                clips, after = find(unit, after)
+            if clips:
+                yield clips
