@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.console import Console
 
 from doorstep_shared.errors import DoorstepError
 from doorstep_simulator.block import COMMANDS
@@ -135,6 +136,37 @@ def doorbell(
 
     text = sys.stdin.readline() if claim == "-" else claim
     run_doorbell(state, text, parse_film(source), speed, Telling())
+
+
+@app.command()
+def chaos(
+    *,
+    clips: Annotated[int, typer.Option("--clips", help="At least so many.", min=1)] = 30,
+    kills: Annotated[int, typer.Option("--kills", help="SIGKILLs.", min=0)] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="Decides every fault.")] = DEFAULT_SEED,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="The timeline, SVG.", dir_okay=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    folder: FolderOption = None,
+) -> None:
+    """Kill, stall, cut and fill what delivers clips, then audit that nothing is lost."""
+    from doorstep_simulator.chaos import (
+        BELLS,
+        check_promises,
+        print_outcome,
+        run_chaos,
+    )
+    from doorstep_simulator.chaos_plan import draw_plan
+
+    plan = draw_plan(seed=seed, clips=clips, kills=kills, bells=BELLS)
+    home = (folder or default_folder()) / "chaos"
+    outcome = run_chaos(plan, home, picture, Telling())
+    if as_json:
+        typer.echo(json.dumps(outcome.to_json()))
+    else:
+        print_outcome(outcome, Console(highlight=False))
+    check_promises(outcome, home)
 
 
 @app.command()

@@ -21,7 +21,7 @@ def typed(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def test_every_command_of_the_documentation_is_there() -> None:
     told = typed("--help").stdout
-    for command in ("demo", "up", "env", "doorbell", "scene", "pictures"):
+    for command in ("demo", "up", "env", "doorbell", "scene", "chaos", "pictures"):
         assert re.search(rf"\b{command}\b", told)
 
 
@@ -46,6 +46,7 @@ def test_a_scene_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     [
         (("demo", "--speed", "fast"), 2),
         (("demo", "--scene", "nobody"), 1),
+        (("chaos", "--clips", "0"), 2),
         (("dance",), 2),
         (("scene",), 2),
         (("doorbell", "/nowhere/at/all", "--source", "nothing"), 1),
