@@ -16,6 +16,8 @@ class Count(StrEnum):
     CLIP_REFUSED = "clip_refused"
     CLIP_NOT_YET = "clip_not_yet"
     HELLO_TOO_SOON = "hello_too_soon"
+    COMMAND_ANSWERED = "command_answered"
+    COMMAND_ANSWER_REPEATED = "command_answer_repeated"
     OBJECT_STORED = "object_stored"
     OBJECT_QUARANTINED = "object_quarantined"
     STORE_FAILED = "store_failed"
@@ -26,6 +28,7 @@ class Count(StrEnum):
     DROPPED_UNKNOWN_SENDER = "dropped_unknown_sender"
     DROPPED_OVER_QUOTA = "dropped_over_quota"
     DROPPED_FOREIGN = "dropped_foreign"
+    DROPPED_UNKNOWN_COMMAND = "dropped_unknown_command"
     DROPPED_DATABASE_AWAY = "dropped_database_away"
     CRASHED = "crashed"
 

@@ -173,7 +173,7 @@ class Ingest:
         log.info("ingest_stopped", **counts)
 
     def household_changed(self, household: HouseholdId) -> None:
-        """Bring statements and commands to doorbells, and a doorbell to the broker; returns at once.
+        """Bring statements and commands to doorbells, and doorbells to the broker; returns at once.
 
         Called after the commit, from any thread. What is not heard now is told when
         the doorbell says hello, and when we connect to the broker again.

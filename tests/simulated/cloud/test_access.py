@@ -13,7 +13,8 @@ from doorstep_shared.consent import EVERYTHING_OFF
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.statements import sign_statement
 from tests.cast import FOREIGN, OWN, STRANGER, VIEWER, Stage, as_json, keyring_files, stage
-from tests.people import FRONT_DOOR, NOW_MS, OWNER, random_from
+from tests.orders import delete_order
+from tests.people import FRONT_DOOR, NOW_MS, OWNER, doorbell, random_from
 
 Headers = Mapping[str, str]
 
@@ -58,6 +59,8 @@ OWN_HOUSEHOLD: Final[Mapping[str, frozenset[str]]] = {
 # Asked of a thing of our household, by its id.
 OUR_THINGS: Final[Mapping[str, frozenset[str]]] = {
     "GET /v1/claims/{claim_id}": frozenset({"owner", Scope.DEVICES_WRITE}),
+    "GET /v1/devices/{device}/commands": frozenset({"owner", "viewer"}),
+    "POST /v1/devices/{device}/commands": frozenset({"owner"}),
     "GET /v1/clips/{clip}": frozenset({"owner", "viewer", Scope.CLIPS_READ}),
     "GET /v1/clips/{clip}/manifest": frozenset({"owner", "viewer", Scope.CLIPS_READ}),
     "GET /v1/clips/{clip}/{name}.age": frozenset({"owner", "viewer", Scope.CLIPS_READ}),
@@ -147,11 +150,14 @@ def body_of(service: Stage, operation: str, who: str) -> object:
     """Return a request body that would do what ``operation`` says, if ``who`` may."""
     signed = as_json(sign_statement(service.next_statement(), OWNER.sign))
     files = keyring_files([OWNER, VIEWER])
+    # Its counter is far ahead: whoever may send it hears so, and nothing changes.
+    order = delete_order(until=NOW_MS, counter=99)
     bodies: dict[str, Callable[[], object]] = {
         "POST /v1/statements": lambda: signed,
         "PUT /v1/keyring.age": lambda: {"statement": signed, "files": files},
         "PUT /v1/consent-policy": lambda: service.consent_change(EVERYTHING_OFF),
         "POST /v1/tokens": lambda: {"name": "x", "scopes": ["events:read"], "days": 1},
+        "POST /v1/devices/{device}/commands": lambda: {"command": as_json(order)},
         "POST /v1/claims": lambda: {"claim_id": to_base64url(random_from(who)(16))},
     }
     return bodies[operation]() if operation in bodies else None
@@ -164,6 +170,7 @@ def ask(service: Stage, operation: str, who: str, headers: Headers) -> int:
         "claim_id": to_base64url(service.claims["walk"].claim_id),
         "token_id": "0" * 16,
         "clip": CLIP,
+        "device": FRONT_DOOR.device.id,
         "name": "file",
     }
     path = re.sub(r"\{(\w+)\}", lambda match: ids[match[1]], template)
@@ -222,12 +229,14 @@ def test_anothers_thing_answers_like_none(
 ) -> None:
     method, template = operation.split(" ", 1)
     answers = []
-    for claim, clip in (
-        (to_base64url(home.claims["walk"].claim_id), CLIP),
-        (to_base64url(bytes(16)), CLIP.replace("c", "d")),
+    for claim, clip, device in (
+        (to_base64url(home.claims["walk"].claim_id), CLIP, FRONT_DOOR.device.id),
+        (to_base64url(bytes(16)), CLIP.replace("c", "d"), doorbell("nobody's").device.id),
     ):
-        path = template.format(claim_id=claim, clip=clip, name="file")
-        answers.append(home.client.request(method, path, headers=dict(cast["stranger"])))
+        path = template.format(claim_id=claim, clip=clip, device=device, name="file")
+        asked = body_of(home, operation, "stranger")
+        headers = dict(cast["stranger"])
+        answers.append(home.client.request(method, path, headers=headers, json=asked))
     assert answers[0].status_code == answers[1].status_code == 404
     assert answers[0].content == answers[1].content
     assert set(answers[0].headers) == set(answers[1].headers)

@@ -39,6 +39,7 @@ WATCHING: Final = {
     Action.READ_KEYRING,
     Action.READ_CONSENT,
     Action.READ_DEVICES,
+    Action.READ_COMMANDS,
     Action.READ_EVENTS,
     Action.READ_CLIP_LIST,
     Action.READ_CLIP_OBJECT,
