@@ -3,18 +3,31 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bars
 
-from doorstep_cloud.app.admin import ask_running
+from doorstep_cloud.app.admin import NotRunningError, ask_running
+from doorstep_cloud.app.backup_asking import ask_for_backup
+from doorstep_cloud.app.backups import Backups
 from doorstep_cloud.app.logs import configure_logs
+from doorstep_cloud.app.restoring import restore
 from doorstep_cloud.app.running import run_all
-from doorstep_cloud.app.state import ADMIN_SOCKET
+from doorstep_cloud.app.state import ADMIN_SOCKET, held, require_folder
 from doorstep_cloud.app.state import migrate as migrate_state
 from doorstep_cloud.households.principal import now_ms
 from doorstep_cloud.settings import Settings, read_settings
+from doorstep_cloud.store.backups import Progress, Which
 from doorstep_shared.errors import DoorstepError
+
+SWEEP_S: Final = 3600.0
+"""A sweep of a large store takes its time."""
 
 app: Final = typer.Typer(
     name="doorstep-cloud",
@@ -25,6 +38,15 @@ app: Final = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+backup_app: Final = typer.Typer(
+    no_args_is_help=True, help="Copy one of the two databases; they never lie together."
+)
+restore_app: Final = typer.Typer(
+    no_args_is_help=True, help="Put such a copy back, while the service does not run."
+)
+app.add_typer(backup_app, name="backup")
+app.add_typer(restore_app, name="restore")
 
 _Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 
@@ -60,6 +82,38 @@ def invite(*, as_json: _Json = False) -> None:
     typer.echo(f"  doorstep init {found['public_url']} --invite {found['invite']}", err=True)
 
 
+@backup_app.command("main")
+def backup_main(
+    file: Annotated[Path, typer.Argument(help="Where to; outside the state folder.")],
+) -> None:
+    """Copy what lists everything and opens nothing; the service may run."""
+    _back_up(Which.MAIN, file.absolute())
+
+
+@backup_app.command("vault")
+def backup_vault() -> None:
+    """Copy what opens clips for their households; it is removed within a day."""
+    _back_up(Which.VAULT, None)
+
+
+@restore_app.command("main")
+def restore_main(
+    file: Annotated[Path, typer.Argument(help="What `backup main` made.")],
+) -> None:
+    """Put a backup of main in place; what is there now is set aside."""
+    _restore(Which.MAIN, file)
+
+
+@restore_app.command("vault")
+def restore_vault(
+    file: Annotated[
+        Path | None, typer.Argument(help="What `backup vault` made; the newest by default.")
+    ] = None,
+) -> None:
+    """Put a backup of the vault in place, if it is less than a day old."""
+    _restore(Which.VAULT, file)
+
+
 @app.command()
 def check(*, as_json: _Json = False) -> None:
     """Ask the running service whether all it needs is well; exit 1 if not."""
@@ -72,6 +126,55 @@ def check(*, as_json: _Json = False) -> None:
             typer.echo(f"{part['name']}: {part['fact']}")
     if not found["is_ready"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def sweep(*, as_json: _Json = False) -> None:
+    """Let the running service look for what is left over or missing; say what it did."""
+    path = read_settings().state_dir / ADMIN_SOCKET
+    if not as_json:
+        typer.echo("Sweeping; a large store takes some minutes.", err=True)
+    found = ask_running(path, "POST", "/sweep", timeout_s=SWEEP_S)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        if isinstance(value, list):
+            for item in value:
+                typer.echo(f"{name}: {item}")
+        else:
+            typer.echo(f"{name}: {value}")
+
+
+def _back_up(which: Which, target: Path | None) -> None:
+    folder = read_settings().state_dir
+    with _progress("Copying") as progress:
+        try:
+            made = ask_for_backup(folder / ADMIN_SOCKET, which, target, progress)
+        except NotRunningError:
+            require_folder(folder)
+            with held(folder):
+                made = Backups(folder, now_ms).make(which, target, progress)
+    typer.echo(made)
+    if which is Which.VAULT:
+        typer.echo("It is removed within a day: keep no copy of it elsewhere.", err=True)
+
+
+def _restore(which: Which, file: Path | None) -> None:
+    with _progress("Copying") as progress:
+        done = restore(read_settings().state_dir, which, file, now_ms(), progress)
+    for line in done:
+        typer.echo(line, err=True)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    """Show a bar on a terminal while something is copied and checked."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def main() -> None:

@@ -101,26 +101,31 @@ def ask_running(
         NotRunningError: Nobody answers.
         AdminError: It refused.
     """
-    with closing(_UnixConnection(path, timeout_s)) as connection:
+    with closing(UnixConnection(path, timeout_s)) as connection:
         try:
             connection.request(method, address)
             answer = connection.getresponse()
             found = json.loads(answer.read())
         except (OSError, HTTPException, ValueError) as error:
-            raise NotRunningError(
-                f"no running service answers on {path}",
-                safe="Nothing was changed.",
-                do="doorstep-cloud all        (with the same DOORSTEP_CLOUD_STATE_DIR)",
-            ) from error
+            raise not_running(path) from error
     if not isinstance(found, dict) or answer.status >= HTTPStatus.BAD_REQUEST:
         raise AdminError("the running service refused", do="Its log says more.")
     return found
 
 
-class _UnixConnection(HTTPConnection):
-    """HTTP over a Unix socket."""
+def not_running(path: Path) -> NotRunningError:
+    """Return the error that nobody answers on the admin socket ``path``."""
+    return NotRunningError(
+        f"no running service answers on {path}",
+        safe="Nothing was changed.",
+        do="doorstep-cloud all        (with the same DOORSTEP_CLOUD_STATE_DIR)",
+    )
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+
+class UnixConnection(HTTPConnection):
+    """HTTP over a Unix socket; each answer, or piece of one, within ``timeout_s``."""
+
+    def __init__(self, path: Path, timeout_s: float | None = _TIMEOUT_S) -> None:
         super().__init__("admin", timeout=timeout_s)
         self._path = path
 

@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
-from doorstep_cloud.app import credentials, upkeep
+from doorstep_cloud.app import backup_asking, credentials, upkeep
 from doorstep_cloud.app.admin import create_admin_app
+from doorstep_cloud.app.backups import Backups, purge_vault_backups
 from doorstep_cloud.app.credentials import Credentials, read_credentials
 from doorstep_cloud.app.factory import Parts, create_app
 from doorstep_cloud.app.figures import (
@@ -22,6 +23,7 @@ from doorstep_cloud.app.figures import (
     read_store,
 )
 from doorstep_cloud.app.jobs import EXPIRE
+from doorstep_cloud.app.restoring import clean_up
 from doorstep_cloud.app.schema import require_current
 from doorstep_cloud.app.serving import (
     create_server,
@@ -29,6 +31,7 @@ from doorstep_cloud.app.serving import (
     listen_unix,
     serve_until_stopped,
 )
+from doorstep_cloud.app.settling import settle_restored
 from doorstep_cloud.app.state import ADMIN_SOCKET, SPOOL, held, require_folder
 from doorstep_cloud.app.upkeep import Upkeep
 from doorstep_cloud.app.worker import Worker
@@ -41,6 +44,7 @@ from doorstep_cloud.ingest.service import Ingest
 from doorstep_cloud.settings import Settings
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connect_objects
+from doorstep_cloud.store.soundness import require_sound
 from doorstep_cloud.web.health import Probe
 from doorstep_cloud.web.metrics import Metrics
 from doorstep_shared.errors import TryLaterError
@@ -69,9 +73,13 @@ def run_all(settings: Settings) -> None:
     require_folder(folder)
     with ExitStack() as stack:
         stack.enter_context(held(folder))
-        databases = Databases.open(folder)
+        if not require_sound(folder):
+            _log.warning("databases_seen_in_part")
+        databases = Databases.open(folder, is_new=False)
         stack.callback(databases.close)
         require_current(databases)
+        clean_up(folder, now_ms())
+        settle_restored(databases, folder, now_ms())
         keys = read_credentials(folder)
         listener = stack.enter_context(listen_tcp(settings.listen_host, settings.listen_port))
         admin = stack.enter_context(listen_unix(folder / ADMIN_SOCKET))
@@ -110,6 +118,7 @@ def run_all(settings: Settings) -> None:
             app.state.deleter,
             worker,
             sweep_spool=ingest.sweep_spool,
+            purge_backups=lambda: purge_vault_backups(folder, now_ms()),
             now_ms=now_ms,
         )
         admin_app = create_admin_app(
@@ -117,6 +126,9 @@ def run_all(settings: Settings) -> None:
         )
         admin_app.state.sweeper = tidy.sweeper
         admin_app.include_router(upkeep.router)
+        admin_app.state.backups = backups = Backups(folder, now_ms)
+        admin_app.include_router(backup_asking.router)
+        stack.callback(backups.wait)
         ingest.start()
         stack.callback(_log.info, "service_stopped")
         stack.callback(ingest.stop)
@@ -128,7 +140,12 @@ def run_all(settings: Settings) -> None:
             (create_server(admin_app, is_behind_proxy=False), admin),
         )
         _log.info("service_started")
-        asyncio.run(serve_until_stopped(servers, before_stop=hub.close))
+
+        def end_what_goes_on() -> None:
+            hub.close()
+            backups.stop()
+
+        asyncio.run(serve_until_stopped(servers, before_stop=end_what_goes_on))
 
 
 def _objects(settings: Settings, connections: int, *, answer_s: float | None = None) -> ObjectStore:

@@ -35,7 +35,8 @@ MOST_NAMED: Final = 1000
 """Of what is only told, so many are named in a report."""
 
 SWEEP: Final = "sweep"
-_LOST_SINCE: Final = "envelopes-lost-since"
+LOST_SINCE: Final = "envelopes-lost-since"
+"""Under this name it is kept since when a sweep finds clips that nobody can open."""
 
 _log = structlog.get_logger(__name__)
 
@@ -153,11 +154,11 @@ class Sweeper:
         lost = [clip for clips in self._batches(unopened) for clip in clips]
         report.clips_without_envelope = len(lost)
         with self._databases.write() as unit:
-            since = last_pass(unit, _LOST_SINCE)
+            since = last_pass(unit, LOST_SINCE)
             if lost and since is None:
-                note_pass(unit, _LOST_SINCE, now)
+                note_pass(unit, LOST_SINCE, now)
             elif not lost:
-                forget_pass(unit, _LOST_SINCE)
+                forget_pass(unit, LOST_SINCE)
             unit.commit()
         if since is None or not report.is_clock_believed or now - since < GRACE_MS:
             return

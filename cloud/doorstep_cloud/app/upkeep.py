@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 
+from doorstep_cloud.app.backups import VAULT_BACKUPS
 from doorstep_cloud.app.jobs import EXPIRE, Expiry
 from doorstep_cloud.app.sweep import SWEEP, Sweeper, SweepReport
 from doorstep_cloud.app.worker import Job, Worker
@@ -31,6 +32,7 @@ class Upkeep:
         deleter: Deletes clips.
         worker: Runs what is to be done.
         sweep_spool: Removes from the spool what nobody waits for, and returns how many.
+        purge_backups: Removes the vault's backups in time, and returns how many.
         now_ms: The service's wall clock, Unix milliseconds.
         monotonic_s: Of this process.
 
@@ -47,6 +49,7 @@ class Upkeep:
         worker: Worker,
         *,
         sweep_spool: Callable[[], int],
+        purge_backups: Callable[[], int],
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +66,7 @@ class Upkeep:
             (
                 Job(EXPIRE, EXPIRE_EVERY_S, self.expiry.run),
                 Job(OBJECTS, EXPIRE_EVERY_S, deleter.delete_objects),
+                Job(VAULT_BACKUPS, EXPIRE_EVERY_S, purge_backups),
                 Job(SWEEP, SWEEP_EVERY_S, self.sweeper.sweep),
             )
         )

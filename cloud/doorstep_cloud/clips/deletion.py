@@ -12,7 +12,6 @@ from sqlalchemy import delete, func, or_, select
 
 from doorstep_cloud.clips.tables import ClipObjectRow, ClipRow, EnvelopeRow
 from doorstep_cloud.events.service import unlink_clips
-from doorstep_cloud.households.keyring import households_in_vault
 from doorstep_cloud.households.retention import DAY_MS, counted_from, is_over, oldest_kept
 from doorstep_cloud.store.databases import Unit
 from doorstep_shared.deletions import Deletion, sign_deletion
@@ -238,18 +237,11 @@ def envelopes_of_nobody(
 def clips_without_envelope(
     unit: Unit, before: int, after: str, limit: int
 ) -> tuple[list[ClipId], str | None]:
-    """Return clips announced before ``before`` whose file nobody could open any more.
-
-    Not those of a household whose keyring the vault lacks too: then the vault was lost, and
-    is to be restored; nobody has deleted anything.
-    """
+    """Return clips announced before ``before`` whose file nobody could open any more."""
     query = (
         select(ClipRow.id)
         .where(
-            ClipRow.deleted_at_ms.is_(None),
-            ClipRow.announced_at_ms <= before,
-            ClipRow.household.in_(households_in_vault(unit)),
-            ClipRow.id > after,
+            ClipRow.deleted_at_ms.is_(None), ClipRow.announced_at_ms <= before, ClipRow.id > after
         )
         .order_by(ClipRow.id)
         .limit(limit)

@@ -58,15 +58,19 @@ def drop_envelopes_of_tombstones(unit: Unit) -> int:
 def bury_unopenable(unit: Unit, now_ms: int, *, stored_only: bool) -> int:
     """Make tombstones of clips whose file nothing in the vault opens; return how many.
 
+    Not of those whose household has no keyring there either: that vault was lost, or is
+    another one, and nobody has deleted anything. A sweep gives them up after a day.
+
     Args:
         unit: A write unit.
         now_ms: Unix milliseconds, when they count as deleted.
         stored_only: Only those whose doorbell has all its receipts; while it has not, it
             brings an envelope again that is missing.
     """
+    known = households_in_vault(unit)
     buried = 0
     for clips in _pages(lambda after: clips_without_envelope(unit, now_ms, after, _AT_A_TIME)):
-        wanted = select(ClipRow.id).where(ClipRow.id.in_(clips))
+        wanted = select(ClipRow.id).where(ClipRow.id.in_(clips), ClipRow.household.in_(known))
         if stored_only:
             wanted = wanted.where(ClipRow.stored_at_ms.is_not(None))
         buried += len(bury(unit, list(map(ClipId, unit.main.scalars(wanted))), now_ms))
