@@ -114,7 +114,8 @@ class ScriptedPanel:
 class ScriptedCamera(Camera):
     """Gives the pictures that a test takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_there: bool = True) -> None:
+        self.is_there = is_there
         self.taken: asyncio.Queue[tuple[Packet, Frame] | Exception | None] = asyncio.Queue()
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self.is_closed = False
@@ -126,6 +127,8 @@ class ScriptedCamera(Camera):
 
     async def start(self) -> None:
         """As `Camera.start`."""
+        if not self.is_there:
+            raise CameraFailedError("there is no camera", do="plug it in")
 
     async def close(self) -> None:
         """As `Camera.close`."""
@@ -175,6 +178,7 @@ class SimulatedDoorbell:
 
     Attributes:
         cameras: Those it has started, the running one last.
+        tries_without: So many more of them are not there when started.
     """
 
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
@@ -184,6 +188,7 @@ class SimulatedDoorbell:
     bulk: ScriptedBroker = field(default_factory=ScriptedBroker)
     cameras: list[ScriptedCamera] = field(default_factory=list)
     has_camera: bool = True
+    tries_without: int = 0
     number: int = 0
     outbox: Outbox = field(init=False)
     membership: Membership = field(init=False)
@@ -223,7 +228,8 @@ class SimulatedDoorbell:
         )
 
     def _camera(self) -> Camera:
-        self.cameras.append(ScriptedCamera())
+        self.cameras.append(ScriptedCamera(is_there=self.tries_without <= 0))
+        self.tries_without -= 1
         return self.cameras[-1]
 
     async def start(self) -> None:

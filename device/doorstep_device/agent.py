@@ -8,7 +8,7 @@ other, and for no more.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, ParamSpec
 
 import structlog
@@ -18,10 +18,16 @@ from doorstep_device.delivery import Delivery
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent, Problem
 from doorstep_device.ports.broker import Broker
-from doorstep_device.ports.camera import Camera, CameraFailedError
+from doorstep_device.ports.camera import (
+    Camera,
+    CameraChangedError,
+    CameraFailedError,
+    CameraStalledError,
+)
 from doorstep_device.ports.clock import Clock
 from doorstep_device.ports.panel import Light, Panel
 from doorstep_device.recorder import Recorder, RecordingFailed, RecordingRules, Stamp
+from doorstep_device.rules.backoff import Backoff
 from doorstep_device.rules.motion import MotionRule
 from doorstep_device.rules.press import Visit
 from doorstep_device.uplink import Boot, Uplink
@@ -36,6 +42,10 @@ from doorstep_shared.wire import Alert, CameraState, Event, Health
 RESTART_S: Final = 2.0
 TICK_S: Final = 1.0
 TIDY_S: Final = 60.0
+# A camera that is away is asked for ever: often at first, as it may have been a cable.
+CAMERA_TRIES: Final = Backoff(first_us=500_000, longest_us=30_000_000)
+# One that has filmed for so long has proved itself: its next failure is a new one.
+CAMERA_STEADY_US: Final = 10_000_000
 
 log = structlog.get_logger()
 
@@ -86,6 +96,10 @@ class Agent:
         self._parts = parts
         self._recorder: Recorder | None = None
         self._camera_state = CameraState.NOT_ALLOWED
+        self._camera_tries = CAMERA_TRIES
+        self._is_filming = False
+        # Why there is no camera, as it was last told; None while there is one.
+        self._camera_trouble: str | None = None
         self._sealing_allowed = False
         self._is_recording = False
         self._light = Light.OFF
@@ -217,21 +231,63 @@ class Agent:
     # ── the camera ──────────────────────────────────────────────────────────────────────
 
     async def _run_camera(self) -> None:
-        """Capture, watch and record until the camera ends or fails."""
+        """Film until the camera ends; one that fails is tried again for ever."""
         if self._parts.make_camera is None:
             return
         try:
-            async with self._parts.make_camera() as camera:
-                self._recorder = self._new_recorder(camera)
-                await self._allow()
-                await self._capture(camera)
+            while not await self._film(self._parts.make_camera):
+                # A camera may fail in ending: what told it to end was lost on the way.
+                if self._is_stopping:
+                    return
+                pause_us = self._camera_tries.due_us - self._parts.network_clock.monotonic_us()
+                await asyncio.sleep(pause_us / 1e6)
             log.info("camera_ended")
-        except CameraFailedError as error:
-            log.warning("camera_failed", reason=error.fact)
-            self._set_camera(CameraState.FAILED)
-            raise
         finally:
             await self._end_recording()
+
+    async def _film(self, make_camera: Callable[[], Camera]) -> bool:
+        """Capture, watch and record; return whether the camera ended in order."""
+        began_us: int | None = None
+        try:
+            async with make_camera() as camera:
+                began_us = self._parts.network_clock.monotonic_us()
+                await self._camera_began(camera)
+                await self._capture(camera)
+        except CameraFailedError as error:
+            await self._camera_lost(error, began_us)
+            return False
+        return True
+
+    async def _camera_began(self, camera: Camera) -> None:
+        """Record what it films; a recording that it had to leave goes on."""
+        if self._recorder is None:
+            self._recorder = self._new_recorder(camera)
+        else:
+            await self._parts.worker.run(self._recorder.begin_camera, camera.format)
+        self._is_filming = True
+        if self._camera_trouble is not None:
+            self._camera_trouble = None
+            log.info("camera_back")
+        await self._allow()
+
+    async def _camera_lost(self, error: CameraFailedError, began_us: int | None) -> None:
+        """End the clip under way, tell, and say when to try again."""
+        now_us = self._parts.network_clock.monotonic_us()
+        if began_us is not None and now_us - began_us >= CAMERA_STEADY_US:
+            self._camera_tries = CAMERA_TRIES
+        if isinstance(error, CameraChangedError) and self._camera_tries == CAMERA_TRIES:
+            # It is there and films: what comes next is only of another kind.
+            self._camera_tries = replace(CAMERA_TRIES, due_us=now_us)
+        else:
+            self._camera_tries = self._camera_tries.tried(now_us, self._parts.chance())
+        self._is_filming = False
+        if self._recorder is not None:
+            at_us = self._parts.clock.monotonic_us()
+            await self._tell(self._recorder, self._recorder.lose_camera, at_us)
+        self._set_camera(CameraState.FAILED)
+        if error.fact != self._camera_trouble:
+            self._camera_trouble = error.fact
+            _tell_trouble(error)
 
     async def _capture(self, camera: Camera) -> None:
         """Read both streams to their end; the first failure ends both."""
@@ -298,6 +354,7 @@ class Agent:
 
     async def _end_recording(self) -> None:
         recorder, self._recorder = self._recorder, None
+        self._is_filming = False
         if recorder is not None:
             await self._tell(recorder, recorder.stop)
         self._show(Light.OFF)
@@ -364,7 +421,7 @@ class Agent:
         recorder = self._recorder
         is_recording = recorder is not None and self._is_recording
         self._show(Light.RECORDING if is_recording else Light.OFF)
-        if recorder is None:
+        if recorder is None or not self._is_filming:
             return
         if not self._sealing_allowed:
             self._set_camera(CameraState.NOT_ALLOWED)
@@ -426,6 +483,17 @@ class Agent:
 
     def _now_ms(self) -> int:
         return int(self._parts.clock.now().timestamp() * 1000)
+
+
+def _tell_trouble(error: CameraFailedError) -> None:
+    """Tell why there are no pictures; tries that fail alike are not told again."""
+    match error:
+        case CameraStalledError():
+            log.warning("camera_stalled", reason=error.fact, do=error.do)
+        case CameraChangedError():
+            log.warning("camera_changed", reason=error.fact, do=error.do)
+        case _:
+            log.warning("camera_failed", reason=error.fact, do=error.do)
 
 
 def _each(failed: ExceptionGroup[DoorstepError]) -> Iterator[DoorstepError]:

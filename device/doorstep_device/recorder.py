@@ -118,7 +118,7 @@ class Recorder:
         self, outbox: Outbox, video: VideoFormat, rules: RecordingRules | None = None
     ) -> None:
         self._outbox: Final = outbox
-        self._video: Final = video
+        self._video = video
         self._rules: Final = RecordingRules() if rules is None else rules
         self._ring: PacketRing[Packet] = PacketRing(self._rules.pre_roll_us, _RING_BYTES)
         self._sights: deque[_Sight] = deque()
@@ -179,14 +179,29 @@ class Recorder:
             self._end(is_last=True)
 
     def stop(self) -> None:
-        """End the clip under way with what has come, and forget the ring; the camera stops.
-
-        The next packets may be of another camera, and must begin with a key frame.
-        """
+        """End the clip under way with what has come, and forget the ring; the camera stops."""
         self._end(is_last=True)
         self._episode = self._rules.episode
-        self._ring = PacketRing(self._rules.pre_roll_us, _RING_BYTES)
-        self._sights.clear()
+        self._forget()
+
+    def lose_camera(self, at_us: int) -> None:
+        """End the clip under way with what has come; there are no more pictures.
+
+        What it is about goes on for a post-roll. A camera that is back by then begins the
+        next part, and whoever rings meanwhile is recorded from then on. Whether it will be
+        back nobody knows: the clip counts as the last.
+        """
+        awaited = self._awaited
+        if self._take is not None and self._stamp is not None:
+            awaited = _Awaited(self._take.part.next(), self._stamp, at_us)
+        self.motion_ended(at_us)
+        self._end(is_last=True)
+        self._awaited = awaited
+        self._forget()
+
+    def begin_camera(self, video: VideoFormat) -> None:
+        """Take packets of another camera, or of the same one anew, from a key frame on."""
+        self._video = video
 
     def take_finished(self) -> tuple[ClipId, ...]:
         """Return the clips that were finished since the last call."""
@@ -287,6 +302,11 @@ class Recorder:
         self._failures.append(RecordingFailed(take.clip, error))
         if take.break_off():
             self._finished.append(take.clip)
+
+    def _forget(self) -> None:
+        """Keep nothing of what the camera gave."""
+        self._ring = PacketRing(self._rules.pre_roll_us, _RING_BYTES)
+        self._sights.clear()
 
     def _score_near(self, at_us: int) -> float:
         """Return the most that moved around ``at_us``."""

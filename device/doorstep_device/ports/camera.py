@@ -19,6 +19,14 @@ class CameraFailedError(TryLaterError):
     """The camera gives no more pictures; starting it again may help."""
 
 
+class CameraStalledError(CameraFailedError):
+    """The camera is there and gives no pictures."""
+
+
+class CameraChangedError(CameraFailedError):
+    """The pictures are of another kind now; the camera, started again, says of which."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
     """The pictures inside the packets.
@@ -67,8 +75,9 @@ class Camera(Protocol):
     """One capture, read in two ways.
 
     A picture has the same `at_us` in both streams. A key frame comes at least every
-    second (to the nearest picture). Use it as `async with camera:`, or call `start`
-    and `close`. A camera runs once: start another one after `close`.
+    second (to the nearest picture); from a camera that codes by itself, at least every
+    two. Use it as `async with camera:`, or call `start` and `close`. A camera runs once:
+    start another one after `close`.
     """
 
     @property

@@ -5,7 +5,7 @@ second after a broker's restart ("full jitter" around the upper half, after
 Brooker, "Exponential Backoff And Jitter", 2015).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 FIRST_US: Final = 2_000_000
@@ -19,10 +19,14 @@ class Backoff:
     Attributes:
         tries: So far.
         due_us: When the next try is due, monotonic.
+        first_us: The first pause.
+        longest_us: No pause is longer.
     """
 
     tries: int = 0
     due_us: int = 0
+    first_us: int = FIRST_US
+    longest_us: int = LONGEST_US
 
     def is_due(self, now_us: int) -> bool:
         """Return whether it is time to try."""
@@ -35,8 +39,8 @@ class Backoff:
             now_us: Monotonic.
             chance: A random number from 0 to 1.
         """
-        longest = min(LONGEST_US, FIRST_US << min(self.tries, 20))
+        longest = min(self.longest_us, self.first_us << min(self.tries, 20))
         pause = longest // 2 + int(longest / 2 * chance)
         # The first repeat is prompt and certain: an answer takes milliseconds.
-        pause = FIRST_US if self.tries == 0 else pause
-        return Backoff(self.tries + 1, now_us + pause)
+        pause = self.first_us if self.tries == 0 else pause
+        return replace(self, tries=self.tries + 1, due_us=now_us + pause)

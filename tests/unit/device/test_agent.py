@@ -1,5 +1,6 @@
 """The doorbell as a whole: what a visitor does, and what comes of it."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,10 +11,17 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from doorstep_device import agent as agent_module
+from doorstep_device.agent import CAMERA_TRIES
 from doorstep_device.outbox import Problem
-from doorstep_device.ports.camera import CameraFailedError, Frame
+from doorstep_device.ports.camera import (
+    CameraChangedError,
+    CameraFailedError,
+    CameraStalledError,
+    Frame,
+)
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.ports.panel import Light
+from doorstep_device.rules.backoff import Backoff
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ClipKind, Manifest
 from doorstep_shared.topics import Leaf
@@ -30,6 +38,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that fail are started again at once, and a minute is short."""
     monkeypatch.setattr(agent_module, "RESTART_S", 0.001)
     monkeypatch.setattr(agent_module, "TIDY_S", 0.01)
+    monkeypatch.setattr(agent_module, "CAMERA_TRIES", Backoff(first_us=1000, longest_us=2000))
 
 
 @pytest.fixture
@@ -204,6 +213,94 @@ async def test_a_camera_that_fails_is_started_again_and_its_clip_kept(
     await bell.press()
     await bell.film(10)
     assert len(await recorded(bell, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "fact"),
+    [
+        (CameraStalledError("it gives nothing", do="look at it"), "camera_stalled"),
+        (CameraChangedError("it is larger now", do="look at it"), "camera_changed"),
+        (CameraFailedError("the cable came off", do="look at it"), "camera_failed"),
+    ],
+)
+async def test_a_lost_camera_is_told_once_and_again_when_it_is_back(
+    bell: SimulatedDoorbell, error: CameraFailedError, fact: str
+) -> None:
+    await bell.film(3)
+    bell.tries_without = 5
+    with capture_logs() as facts:
+        bell.cameras[-1].taken.put_nowait(error)
+        await until(lambda: len(bell.cameras) == 7, "five tries and a camera")
+        await until(lambda: cameras_told(bell)[-1] is CameraState.WATCHING, "the camera's return")
+    told = [one for one in facts if one["event"].startswith("camera_")]
+    assert [one["event"] for one in told] == [fact, "camera_failed", "camera_back"]
+    assert told[0]["reason"] == error.fact
+    assert told[0]["do"] == "look at it"
+    assert CameraState.FAILED in cameras_told(bell)
+
+
+async def test_the_button_rings_while_there_is_no_camera_and_never_was() -> None:
+    bell = SimulatedDoorbell()
+    bell.tries_without = 1_000_000
+    running = asyncio.create_task(bell.agent.run())
+    await bell.belong()
+    await until(lambda: len(bell.cameras) > 3, "some tries")
+    await bell.press()
+    assert len(bell.rings()) == 1
+    assert bell.panel.lights == []
+    assert cameras_told(bell)[-1] is CameraState.FAILED
+    running.cancel()
+    await asyncio.wait([running], timeout=PATIENCE_S)
+
+
+async def test_a_visitor_who_is_there_when_the_camera_is_back_is_recorded_on(
+    bell: SimulatedDoorbell,
+) -> None:
+    await bell.film(3)
+    await bell.press()
+    await bell.film(2)
+    bell.fail_camera()
+    await until(lambda: len(bell.cameras) == 2, "another camera")
+    await until(lambda: cameras_told(bell)[-1] is CameraState.WATCHING, "the camera's return")
+    assert bell.panel.lights == [Light.RECORDING, Light.OFF]
+    await bell.film(12)
+    first, second = await recorded(bell, 2)
+    assert (list(first.events), list(second.events)) == (bell.rings(), bell.rings())
+    assert (first.part, second.part) == (1, 2)
+    assert not first.truncated
+
+
+async def test_tries_for_a_camera_become_rare_and_one_that_filmed_is_tried_soon(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    real = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        if seconds > 0.2:
+            pauses.append(round(seconds, 2))
+            seconds = 0
+        await real(seconds)
+
+    monkeypatch.setattr(agent_module, "CAMERA_TRIES", CAMERA_TRIES)
+    bell.agent._camera_tries = CAMERA_TRIES
+    monkeypatch.setattr(asyncio, "sleep", note)
+    bell.tries_without = 9
+    await bell.film(11)
+    bell.fail_camera()
+    await until(lambda: len(bell.cameras) == 11, "nine tries and a camera")
+    assert pauses == [0.5, 0.75, 1.5, 3.0, 6.0, 12.0, 22.5, 22.5, 22.5, 22.5]
+    pauses.clear()
+    await until(lambda: bell.agent._is_filming, "the camera")
+    await bell.film(11)
+    bell.cameras[-1].taken.put_nowait(CameraChangedError("it is larger now"))
+    await until(lambda: len(bell.cameras) == 12, "it, anew")
+    assert pauses == [], "it was there all the while"
+    await until(lambda: bell.agent._is_filming, "the camera")
+    await bell.film(1)
+    bell.cameras[-1].taken.put_nowait(CameraChangedError("it is larger now"))
+    await until(lambda: len(bell.cameras) == 13, "it, anew")
+    assert pauses == [0.5], "it changes all the time"
 
 
 async def test_a_ring_is_told_though_the_disk_is_full(

@@ -7,10 +7,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import av
+import numpy as np
 import pytest
 
+from doorstep_device.adapters.encoder import H264Encoder
 from doorstep_device.outbox import Outbox
-from doorstep_device.ports.camera import Packet
+from doorstep_device.ports.camera import Packet, VideoFormat
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.recorder import Recorder, RecordingRules, Stamp
 from doorstep_device.rules.episode import PartLimits
@@ -554,3 +556,77 @@ def test_an_event_after_the_last_key_frame_still_has_a_thumbnail() -> None:
     (manifest,) = clips(door.outbox)
     jpeg = open_object(door.outbox, manifest.clip, ObjectName.THUMB)
     assert jpeg.startswith(b"\xff\xd8\xff")
+
+
+# ── a camera that goes, and comes back ──
+
+LARGER = VideoFormat(width_px=96, height_px=64, fps=5.0)
+
+
+def larger_film() -> list[Packet]:
+    """Return six seconds of another camera, whose first packets cannot be decoded alone."""
+    encoder = H264Encoder(LARGER)
+    grey = np.full((64, 96, 3), 100, np.uint8)
+    packets = [p for i in range(35) for p in encoder.encode(grey, i * FRAME_US)]
+    return packets[2:]
+
+
+def test_a_lost_camera_ends_the_clip_cleanly_and_one_that_is_back_begins_the_next_part(
+    door: Door,
+) -> None:
+    door.watch(3)
+    ring = door.ring("ring")
+    door.watch(1)
+    door.recorder.lose_camera(door.at_us)
+    assert not door.recorder.is_recording
+    (first,) = clips(door.outbox)
+    assert not first.truncated
+    # A second without pictures; then another camera.
+    door.number += 4
+    door.recorder.begin_camera(LARGER)
+    for number, packet in enumerate(larger_film()):
+        door.recorder.feed(replace(packet, at_us=(door.number + number) * FRAME_US))
+    first, second = clips(door.outbox)
+    assert [first.events, second.events] == [(ring,), (ring,)]
+    assert [first.part, second.part] == [1, 2]
+    assert second.pre_roll_ms == 0
+    for manifest, size in ((first, (64, 48)), (second, (96, 64))):
+        with av.open(io.BytesIO(video(door.outbox, manifest)), "r") as container:
+            assert {(f.width, f.height) for f in container.decode(video=0)} == {size}
+            assert (container.streams.video[0].width, container.streams.video[0].height) == size
+
+
+def test_a_ring_while_the_camera_is_away_is_recorded_when_it_is_back_in_time(door: Door) -> None:
+    door.watch(3)
+    door.recorder.lose_camera(door.at_us)
+    door.number += 5
+    ring = door.ring("ring")
+    assert clips(door.outbox) == []
+    door.recorder.begin_camera(VIDEO)
+    door.watch(6)
+    (manifest,) = clips(door.outbox)
+    assert (manifest.events, manifest.part) == ((ring,), 1)
+
+
+def test_a_camera_that_is_back_too_late_records_nothing_of_it(door: Door) -> None:
+    door.watch(3)
+    door.move("motion")
+    door.watch(1)
+    door.recorder.lose_camera(door.at_us)
+    door.ring("ring")
+    door.number += 60
+    door.recorder.begin_camera(VIDEO)
+    door.watch(6)
+    assert [manifest.kind for manifest in clips(door.outbox)] == [ClipKind.MOTION]
+
+
+def test_a_camera_that_is_lost_while_nothing_happens_leaves_no_pre_roll(door: Door) -> None:
+    door.watch(3)
+    door.recorder.lose_camera(door.at_us)
+    door.recorder.begin_camera(VIDEO)
+    door.number += 3
+    door.watch(1)
+    door.ring("ring")
+    door.watch(4)
+    (manifest,) = clips(door.outbox)
+    assert (manifest.part, manifest.pre_roll_ms) == (1, 400)
