@@ -1,5 +1,6 @@
 """Video files: as a camera, and frame by frame."""
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +18,13 @@ from doorstep_device.ports.camera import Frame, VideoFormat
 from doorstep_device.ports.clock import Clock
 from doorstep_shared.errors import BadMessageError
 
-# A playlist may name other files, never an address.
-_OPTIONS: Final = {"protocol_whitelist": "file"}
+# What holds pictures itself. A playlist holds names of other files, and addresses.
+_CONTAINERS: Final = (
+    "mov,matroska,avi,mpegts,mpeg,h264,hevc,obu,ivf,m4v,mpegvideo,mjpeg,flv,asf,ogg,"
+    "gif,mxf,dv,rm,yuv4mpegpipe,nut,wav,mp3,aac,flac"
+)
+_OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<MPD", b"[playlist]", b"<smil")
 _FALLBACK_FPS: Final = 25.0
 # More is given up: a doorbell gains nothing from 60 pictures a second.
 _MAX_FPS: Final = 30.0
@@ -58,6 +64,7 @@ class VideoFile:
         Raises:
             BadVideoError: It is missing, unreadable, or no video.
         """
+        _refuse_what_never_ends(self._path)
         try:
             # "file:" and an absolute path: a name like rtsp://host stays a file's name.
             self._container = av.open(f"file:{self._path.absolute()}", options=dict(_OPTIONS))
@@ -175,6 +182,8 @@ def _bad(path: Path, error: Exception) -> BadVideoError:
             why, do = "reading it is not permitted", f"chmod u+r {path}        (if it is yours)"
         case _ if _is_empty(path):
             why, do = "it is empty", "copy or record it again"
+        case _ if _is_playlist(path):
+            why, do = "it is a list of other files", "name one of the files in it"
         case _:
             return BadVideoError(path, "its content is not a video that can be read")
     return BadVideoError(path, why, safe="Nothing was read, and nothing written.", do=do)
@@ -185,6 +194,30 @@ def _is_empty(path: Path) -> bool:
         return path.is_file() and path.stat().st_size == 0
     except OSError:
         return False
+
+
+def _is_playlist(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(1024)
+    except OSError:
+        return False
+    return any(mark in begin for mark in _PLAYLISTS)
+
+
+def _refuse_what_never_ends(path: Path) -> None:
+    """Refuse what a reader would wait at for ever.
+
+    Raises:
+        BadVideoError: It is a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it says why
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        why, do = "it is a pipe or a device and no file", "name a file"
+        raise BadVideoError(path, why, safe="Nothing was read, and nothing written.", do=do)
 
 
 class _FilePictures:

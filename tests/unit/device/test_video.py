@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import os
 import socketserver
 import sys
 import threading
@@ -165,11 +167,70 @@ def test_a_playlist_does_not_reach_out(tmp_path: Path) -> None:
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n"
             f"http://127.0.0.1:{server.server_address[1]}/a.ts\n#EXT-X-ENDLIST\n"
         )
-        with pytest.raises(BadVideoError, match="not a video"), VideoFile(path):
+        with pytest.raises(BadVideoError, match="list of other files"), VideoFile(path):
             pass
         server.shutdown()
         thread.join()
     assert callers == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\na.mp4\n#EXT-X-ENDLIST\n"),
+        ("a.txt", "ffconcat version 1.0\nfile a.mp4\n"),
+        (
+            "a.mpd",
+            '<?xml version="1.0"?><MPD type="static"><Period><AdaptationSet/></Period></MPD>',
+        ),
+    ],
+    ids=["HLS", "concat", "DASH"],
+)
+def test_a_playlist_is_refused_though_what_it_names_lies_beside_it(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    write_video(tmp_path / "a.mp4", seconds=1)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadVideoError, match="list of other files") as caught:
+        VideoFile(tmp_path / name).__enter__()
+    assert caught.value.do == "name one of the files in it"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.srt", "1\n00:00:00,000 --> 00:00:01,000\nHello\n"),
+        ("a.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n"),
+        ("a.ass", "[Script Info]\n[Events]\nDialogue: 0,0:00:00.00,0:00:01.00,,,0,0,0,,Hello\n"),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nm=video 5004 RTP/AVP 96\n"),
+    ],
+)
+def test_subtitles_and_session_descriptions_are_no_video(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadVideoError, match="not a video") as caught:
+        VideoFile(tmp_path / name).__enter__()
+    assert "try another file" in caught.value.do
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(BadVideoError, match="a pipe") as caught:
+        VideoFile(tmp_path / "a.mp4").__enter__()
+    assert caught.value.do == "name a file"
+
+
+def test_a_file_of_somebody_else_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise av.error.PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refused)
+    with pytest.raises(BadVideoError, match="not permitted") as caught:
+        VideoFile(tmp_path / "a.mp4").__enter__()
+    assert caught.value.do.startswith("chmod u+r ")
 
 
 def test_times_that_step_back_in_a_file_still_rise(
