@@ -32,6 +32,7 @@ from doorstep_shared.transfer import (
     Finished,
     GaveUp,
     Init,
+    Reason,
     Reply,
     SendAbort,
     Sender,
@@ -241,6 +242,9 @@ class Delivery:
     def _gave_up(self, code: Code, reason: str) -> None:
         clip, name = self._object()
         log.error("object_refused", clip_id=clip, object=name.value, code=code.value, reason=reason)
+        if reason == Reason.DELETED:
+            # On the other connection it comes with the proof; without it nothing is let go.
+            self._announce_again(clip)
         patience_s = NEVER_PATIENCE_S if code is Code.NEVER else REFUSAL_PATIENCE_S
         self._wait_with((clip, name), patience_s)
 

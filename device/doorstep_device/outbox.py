@@ -31,6 +31,7 @@ from doorstep_device.ports.disk import Disk, DiskFullError
 from doorstep_device.rules.deletion import Begun, decide_begun_until
 from doorstep_device.rules.eviction import KeptClip, Worth, decide_evictions, is_cache_over
 from doorstep_shared.age_keys import Recipient
+from doorstep_shared.deletions import verify_deletion
 from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
 from doorstep_shared.ids import (
     ClipId,
@@ -416,6 +417,29 @@ class Outbox:
         if body.object in kept.missing:
             self._note_receipt(kept, body.object, receipt, now_ms)
         return None if kept.missing else body.clip
+
+    def mark_deleted(self, deletion: Signed) -> ClipId | None:
+        """Delete a clip of which the service has signed that it was deleted.
+
+        Args:
+            deletion: As it came.
+
+        Returns:
+            The clip; None if it is not here, or another one of that id is.
+
+        Raises:
+            WrongSignatureError: Not under the pinned key, or none is pinned.
+            BadMessageError: Not a deletion.
+        """
+        if self._keys.receipt_key is None:
+            raise WrongSignatureError("this doorbell has no key to check deletions with")
+        body = verify_deletion(deletion, self._keys.receipt_key)
+        kept = self._kept.get(body.clip)
+        # A deletion for what this doorbell never signed is none of its clips'.
+        if kept is None or kept.record.signed.body_hash != body.manifest:
+            return None
+        self.delete([body.clip])
+        return body.clip
 
     def clips_among(self, clips: Iterable[ClipId]) -> tuple[ClipId, ...]:
         """Return those of ``clips`` of which anything is here, readable or not."""

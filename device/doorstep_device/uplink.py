@@ -32,7 +32,17 @@ from doorstep_shared.manifest import ClipKind
 from doorstep_shared.signing import decode_signed
 from doorstep_shared.statements import Head, MissingStatementError
 from doorstep_shared.topics import DeviceTopic, Leaf, parse_topic
-from doorstep_shared.wire import Ack, Answer, Body, Health, Hello, Statements, Status, decode_body
+from doorstep_shared.wire import (
+    DELETED,
+    Ack,
+    Answer,
+    Body,
+    Health,
+    Hello,
+    Statements,
+    Status,
+    decode_body,
+)
 
 HEALTH_EVERY_S: Final = 60.0
 # Nothing is due: look again after this long all the same.
@@ -45,6 +55,7 @@ ANSWER_US: Final = 2_000_000
 
 # A refused clip is kept as it is and offered again: nobody signed the refusal.
 REFUSED_US: Final = 24 * 3600 * 1_000_000
+UNPROVEN_US: Final = 600 * 1_000_000
 # Statements with a gap are asked for again no more often; the service does not answer one
 # that asks the same twice in a second.
 HELLO_EVERY_S: Final = 2.0
@@ -330,8 +341,16 @@ class Uplink:
             await self._worker.run(self._outbox.mark_announced, clip)
             log.info("clip_announced", clip_id=clip)
         for refused in ack.refused:
-            self._refused_until_us[refused.clip] = self._now_us() + REFUSED_US
+            # One that was deleted is offered again soon: the proof may be on its way.
+            patience_us = UNPROVEN_US if refused.reason == DELETED else REFUSED_US
+            self._refused_until_us[refused.clip] = self._now_us() + patience_us
             log.error("clip_refused", clip_id=refused.clip, reason=refused.reason)
+        for deletion in ack.deletions:
+            gone = await self._worker.run(self._outbox.mark_deleted, deletion)
+            if gone is not None:
+                log.info("clip_let_go", clip_id=gone, reason=DELETED)
+        if ack.deletions:
+            self._on_deleted()
         for receipt in ack.receipts:
             stored = await self._worker.run(self._outbox.mark_receipt, receipt, self._now_ms())
             if stored is not None:

@@ -17,7 +17,7 @@ from doorstep_device.worker import Worker
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.topics import Command, DeviceTopic, Leaf, TransferTopic, parse_topic
-from doorstep_shared.transfer import Code, Reply, Subject, encode_reply, sender
+from doorstep_shared.transfer import Code, Reason, Reply, Subject, encode_reply, sender
 from doorstep_shared.unseal import open_age_file
 from doorstep_shared.wire import Ack
 from doorstep_simulator.disk import SimulatedDisk
@@ -246,19 +246,14 @@ async def test_what_is_stored_without_a_receipt_is_asked_for_again_after_ten_sec
     await bell.are_stored(clip)
 
 
-def refusal(clip: ClipId, name: ObjectName, code: Code) -> bytes:
+def refusal(clip: ClipId, name: ObjectName, code: Code, reason: str = "") -> bytes:
+    usual = "quarantined" if code is Code.NEVER else "not_now"
     return encode_reply(
-        Reply(
-            clip=clip,
-            object=name,
-            subject=Subject.INIT,
-            code=code,
-            reason="quarantined" if code is Code.NEVER else "not_now",
-        )
+        Reply(clip=clip, object=name, subject=Subject.INIT, code=code, reason=reason or usual)
     )
 
 
-def refuse_all(bell: Bell, code: Code, *, of: ClipId) -> None:
+def refuse_all(bell: Bell, code: Code, *, of: ClipId, reason: str = "") -> None:
     """Let the service refuse every transfer of one clip."""
     answer = bell.bulk.on_sent
     reply_topic = str(DeviceTopic(FRONT_DOOR.device.id, Leaf.FILE_REPLY))
@@ -266,11 +261,22 @@ def refuse_all(bell: Bell, code: Code, *, of: ClipId) -> None:
     def heed(message: Message) -> None:
         topic = parse_topic(message.topic)
         if isinstance(topic, TransferTopic) and topic.clip == of:
-            bell.bulk.say(reply_topic, refusal(of, topic.object, code))
+            bell.bulk.say(reply_topic, refusal(of, topic.object, code, reason))
         else:
             answer(message)
 
     bell.bulk.on_sent = heed
+
+
+async def test_a_transfer_refused_as_deleted_has_its_clip_announced_for_the_proof(
+    bell: Bell,
+) -> None:
+    (clip,) = bell.recorded(ClipKind.RING)
+    refuse_all(bell, Code.NEVER, of=clip, reason=Reason.DELETED)
+    bell.bulk.connect()
+    await until(lambda: clip in bell.unknown)
+    # Nobody signed that: it is still here.
+    assert [kept.clip for kept in bell.outbox.pending_clips()] == [clip]
 
 
 async def test_what_is_refused_for_good_waits_a_day_and_the_next_clip_goes(bell: Bell) -> None:

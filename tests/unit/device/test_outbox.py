@@ -8,6 +8,7 @@ import pytest
 from doorstep_device.clip_ending import Ending
 from doorstep_device.outbox import ClipGoneError, Outbox, OutboxKeys, Problem, Start
 from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
+from doorstep_shared.deletions import Deletion, sign_deletion
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId, draw_clip_id
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
@@ -605,3 +606,40 @@ def test_a_receipt_key_pinned_later_is_used() -> None:
 def test_a_clip_id_is_drawn_from_the_time_of_its_first_frame() -> None:
     clip = record(open_outbox(SimulatedDisk())).clip
     assert int(ClipId(clip).replace("-", "")[:12], 16) == NOW_MS
+
+
+def deletion(
+    outbox: Outbox,
+    manifest: Manifest,
+    key: SigningKey = RECEIPT_KEY,
+    changes: dict[str, object] | None = None,
+) -> Signed:
+    body = Deletion(
+        household=manifest.household,
+        clip=manifest.clip,
+        manifest=outbox.announcement(manifest.clip).manifest.body_hash,
+        at=NOW_MS,
+    )
+    return sign_deletion(body.model_copy(update=changes or {}), key)
+
+
+def test_a_clip_that_the_service_signed_away_goes_at_once_and_for_good() -> None:
+    disk = SimulatedDisk()
+    outbox = open_outbox(disk)
+    manifest, other = record(outbox), record(outbox)
+    signed = deletion(outbox, manifest)
+    assert outbox.mark_deleted(signed) == manifest.clip
+    assert outbox.mark_deleted(signed) is None
+    assert [waiting.clip for waiting in outbox.pending_clips()] == [other.clip]
+    assert [waiting.clip for waiting in open_outbox(disk).pending_clips()] == [other.clip]
+
+
+def test_nothing_is_let_go_for_a_forged_deletion_or_for_another_clips() -> None:
+    outbox = open_outbox(SimulatedDisk())
+    manifest, other = record(outbox), record(outbox)
+    stranger = SigningKey.generate(random_from("stranger"))
+    with pytest.raises(WrongSignatureError):
+        outbox.mark_deleted(deletion(outbox, manifest, stranger))
+    assert outbox.mark_deleted(deletion(outbox, manifest, changes={"clip": other.clip})) is None
+    assert outbox.mark_deleted(deletion(outbox, manifest, changes={"manifest": bytes(32)})) is None
+    assert len(outbox.pending_clips()) == 2

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import cast
 
 import pytest
@@ -14,17 +13,19 @@ from doorstep_device import uplink as uplink_module
 from doorstep_device.commands import OVERTAKEN, Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent
-from doorstep_device.rules.backoff import Backoff
+from doorstep_device.rules import backoff
 from doorstep_device.uplink import MOST_ANNOUNCEMENTS, MOST_EVENTS, Attempts, Boot, Uplink
 from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.commands import MAX_COMMAND_BYTES
+from doorstep_shared.deletions import Deletion, sign_deletion
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.signing import Signed, SigningKey
 from doorstep_shared.statements import Head, accept_next
 from doorstep_shared.topics import Leaf
 from doorstep_shared.wire import (
+    DELETED,
     Ack,
     Answer,
     CameraState,
@@ -38,7 +39,16 @@ from doorstep_shared.wire import (
 from doorstep_simulator.disk import SimulatedDisk
 from tests.far_end import PATIENCE_S, ScriptedBroker, ScriptedService, until
 from tests.orders import delete_order
-from tests.people import FRONT_DOOR, NOW_MS, doorbell, first_head, person, random_from, successor
+from tests.people import (
+    FRONT_DOOR,
+    HOUSEHOLD,
+    NOW_MS,
+    doorbell,
+    first_head,
+    person,
+    random_from,
+    successor,
+)
 from tests.recording import RECEIPT_KEY, Door, event, open_outbox
 
 BOOT = Boot(FRONT_DOOR.device.id, "ab" * 16, "doorstep 0.1.0")
@@ -263,7 +273,7 @@ async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(bell: Bel
 async def test_it_wakes_by_itself_when_something_is_due_again(
     bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "Backoff", partial(Backoff, first_us=20_000))
+    monkeypatch.setattr(backoff, "FIRST_US", 20_000)
     bell.line.connect()
     await until(lambda: bell.uplink.is_online)
     bell.service.loses_acks = 1
@@ -434,6 +444,29 @@ async def test_a_refused_clip_stays_what_it_was_and_is_offered_again_after_a_day
     bell.service.says = lambda ack: ack
     await bell.pass_s(3 * 3600)
     await until(lambda: bell.outbox.pending_clips()[0].is_announced)
+
+
+async def test_a_clip_that_was_deleted_is_let_go_with_proof_and_kept_without(
+    bell: Bell, facts: Facts
+) -> None:
+    proven, unproven = bell.record(), bell.record()
+    manifest = bell.outbox.announcement(proven).manifest
+    deletion = Deletion(household=HOUSEHOLD, clip=proven, manifest=manifest.body_hash, at=NOW_MS)
+    bell.service.says = lambda ack: ack.model_copy(
+        update={
+            "announced": (),
+            "refused": tuple(RefusedClip(clip=c, reason=DELETED) for c in ack.announced),
+            "deletions": (sign_deletion(deletion, RECEIPT_KEY),),
+        }
+    )
+    bell.line.connect()
+    await until(lambda: len(facts.named("clip_refused")) == 2)
+    await until(lambda: [c.clip for c in bell.outbox.pending_clips()] == [unproven])
+    assert facts.named("clip_let_go") == [{"clip_id": proven, "reason": DELETED}]
+    # The proof may come with a later refusal, so it is offered again soon.
+    before = bell.service.clips[unproven].times
+    await bell.pass_s(700)
+    await until(lambda: bell.service.clips[unproven].times > before)
 
 
 async def test_a_new_statement_offers_what_was_refused_again(bell: Bell, facts: Facts) -> None:
