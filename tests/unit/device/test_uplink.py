@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import pytest
@@ -13,7 +14,7 @@ from doorstep_device import uplink as uplink_module
 from doorstep_device.commands import OVERTAKEN, Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent
-from doorstep_device.rules import backoff
+from doorstep_device.rules.backoff import Backoff
 from doorstep_device.uplink import MOST_ANNOUNCEMENTS, MOST_EVENTS, Attempts, Boot, Uplink
 from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
@@ -273,7 +274,7 @@ async def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly(bell: Bel
 async def test_it_wakes_by_itself_when_something_is_due_again(
     bell: Bell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "FIRST_US", 20_000)
+    monkeypatch.setattr(uplink_module, "Backoff", partial(Backoff, first_us=20_000))
     bell.line.connect()
     await until(lambda: bell.uplink.is_online)
     bell.service.loses_acks = 1
