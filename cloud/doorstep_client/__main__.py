@@ -17,6 +17,9 @@ import typer
 
 from doorstep_client import clips, listening, output
 from doorstep_client.answers import DeviceItem, DeviceList, NewToken, TokenItem, TokenList
+from doorstep_client.consent import read_consent
+from doorstep_client.consent_commands import consent_app
+from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
 from doorstep_client.errors import ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
@@ -64,6 +67,7 @@ token_app = typer.Typer(no_args_is_help=True, help="Tokens for scripts.")
 app.add_typer(event_app, name="event")
 app.add_typer(clip_app, name="clip")
 app.add_typer(device_app, name="device")
+app.add_typer(consent_app, name="consent")
 app.add_typer(key_app, name="key")
 app.add_typer(token_app, name="token")
 
@@ -115,6 +119,7 @@ def status(*, as_json: Json = False) -> None:
     """Show whether everything is well: service, household, doorbells."""
     with _household() as household:
         chain = household.chain()
+        consent = read_consent(household)
         devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items
         statement = chain.head.statement
         facts = {
@@ -124,6 +129,7 @@ def status(*, as_json: Json = False) -> None:
             "statement": statement.seq,
             "key_until_ms": statement.epoch.not_after,
             "waiting_claims": len(household.pending_claims()),
+            "consent": consent_facts(consent),
             "devices": [device.model_dump(mode="json") for device in devices],
         }
     if as_json:
@@ -140,6 +146,8 @@ def status(*, as_json: Json = False) -> None:
         if days > 0
         else "The key that clips are sealed to is past its time; your doorbells go on using it."
     )
+    for line in (status_line(consent), *waiting_lines(consent)):
+        output.print_line(line)
     for device in devices:
         output.print_line(f"Doorbell {device.id}: {_device_words(device)}.")
     if not devices:

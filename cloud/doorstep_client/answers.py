@@ -103,6 +103,12 @@ class StatementList(Answer):
     statements: tuple[Signed, ...]
 
 
+class PolicyList(Answer):
+    """Some versions of the consent policy, oldest first; nothing in them is verified."""
+
+    policies: tuple[Signed, ...]
+
+
 class ClaimPlace(Answer):
     """A claim the service knows of."""
 

@@ -42,6 +42,10 @@ class WithheldError(RefusedError):
     """The service keeps back what it has taken."""
 
 
+class FalseConsentError(RefusedError):
+    """The service shows another consent policy than this household has signed."""
+
+
 class NoHouseholdError(RefusedError):
     """This computer belongs to no household yet."""
 

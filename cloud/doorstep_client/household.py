@@ -262,16 +262,20 @@ class Household:
             )
         return head
 
-    def _append(self, chain: Chain, edited: Statement) -> None:
+    def sign_successor(self, head: Head, edited: Statement) -> Signed:
+        """Return ``edited`` as the statement after ``head``, signed with this person's key."""
         successor = edited.model_copy(
             update={
-                "seq": chain.head.statement.seq + 1,
-                "prev": chain.head.signed.body_hash,
+                "seq": head.statement.seq + 1,
+                "prev": head.signed.body_hash,
                 # Never before the last one, whatever this computer's clock says.
-                "at": max(now_ms(), chain.head.statement.at),
+                "at": max(now_ms(), head.statement.at),
             }
         )
-        signed = sign_statement(successor, self.home.keys().sign)
+        return sign_statement(successor, self.home.keys().sign)
+
+    def _append(self, chain: Chain, edited: Statement) -> None:
+        signed = self.sign_successor(chain.head, edited)
         self.ask(lambda service: service.post_signed("/v1/statements", signed))
 
 

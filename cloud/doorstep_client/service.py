@@ -98,6 +98,11 @@ class Service:
         with self._asked("POST", path, _CREATED, json=body) as answer:
             return _model_in(answer, model)
 
+    def put(self, path: str, model: type[M], body: Mapping[str, object]) -> M:
+        """Return the ``model`` that putting ``body`` to ``path`` answers."""
+        with self._asked("PUT", path, _OK, json=body) as answer:
+            return _model_in(answer, model)
+
     def post_signed(self, path: str, signed: Signed) -> None:
         """Post a signed container to ``path``."""
         headers = {"Content-Type": "application/json"}

@@ -1,11 +1,15 @@
 """The owner's client, asking a real service in this process."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
+from doorstep_client import __main__ as command
+from doorstep_client import consent as consent_module
 from doorstep_client import household as household_module
 from doorstep_client.home import Home
 from doorstep_client.household import Household, found
@@ -55,6 +59,7 @@ def line(service: Stage, monkeypatch: pytest.MonkeyPatch) -> Line:
 
     monkeypatch.setattr("doorstep_client.service.httpx.Client", connect)
     monkeypatch.setattr(household_module, "now_ms", service.clock)
+    monkeypatch.setattr(consent_module, "now_ms", service.clock)
     return carrying
 
 
@@ -71,3 +76,40 @@ def household(service: Stage, line: Line, home: Home) -> Iterator[Household]:
     found(home, PUBLIC_URL, service.invite(), random_from("owner"))
     with Household(home) as founded:
         yield founded
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Ended]
+"""Types ``doorstep`` with these words behind it."""
+
+
+@pytest.fixture
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Home, line: Line
+) -> Type:
+    """Returns how ``doorstep`` ends with these words behind it."""
+    del line
+    monkeypatch.setenv("DOORSTEP_HOME", str(home.folder))
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["doorstep", *words])
+        capsys.readouterr()
+        try:
+            with structlog.testing.capture_logs():  # the service in this process tells much
+                command.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        else:
+            code = 0
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run

@@ -1,14 +1,10 @@
 """What people type, and what they read."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import httpx
 import pytest
-import structlog
 
-from doorstep_client import __main__ as command
 from doorstep_client.home import Home
 from doorstep_client.household import Household
 from doorstep_client.service import error_in
@@ -16,43 +12,7 @@ from doorstep_shared.errors import RefusedError, TryLaterError
 from doorstep_shared.unseal import parse_identity_file
 from tests.cast import PUBLIC_URL, Stage
 from tests.people import doorbell, random_from
-from tests.unit.client.conftest import Line
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Type = Callable[..., Ended]
-
-
-@pytest.fixture
-def typed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Home, line: Line
-) -> Type:
-    """Returns how ``doorstep`` ends with these words behind it."""
-    del line
-    monkeypatch.setenv("DOORSTEP_HOME", str(home.folder))
-
-    def run(*words: str) -> Ended:
-        monkeypatch.setattr("sys.argv", ["doorstep", *words])
-        capsys.readouterr()
-        try:
-            with structlog.testing.capture_logs():  # the service in this process tells much
-                command.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        else:
-            code = 0
-        said = capsys.readouterr()
-        return Ended(code, said.out, said.err)
-
-    return run
+from tests.unit.client.conftest import Line, Type
 
 
 def test_init_founds_a_household_once(typed: Type, service: Stage, home: Home) -> None:

@@ -55,7 +55,9 @@ class Asked(BaseHTTPRequestHandler):
         """Say what the service was told to say."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.service.asked.append((self.command, self.path, dict(self.headers.items())))
-        say = self.service.says.get(self.path.partition("?")[0], as_json({"statements": []}))
+        say = self.service.says.get(
+            self.path.partition("?")[0], as_json({"statements": [], "policies": []})
+        )
         with suppress(OSError):  # the client has hung up, as it should
             say(self)
 
