@@ -29,6 +29,7 @@ from tests.far_end import PATIENCE_S, ScriptedBroker, ScriptedService, until
 from tests.people import FRONT_DOOR, NOW_MS, first_head, successor
 from tests.recording import (
     FRAME_US,
+    GIB,
     RECEIPT_KEY,
     VIDEO,
     open_outbox,
@@ -189,6 +190,7 @@ class SimulatedDoorbell:
     cameras: list[ScriptedCamera] = field(default_factory=list)
     has_camera: bool = True
     tries_without: int = 0
+    cap_bytes: int = GIB
     number: int = 0
     outbox: Outbox = field(init=False)
     membership: Membership = field(init=False)
@@ -200,7 +202,7 @@ class SimulatedDoorbell:
     def __post_init__(self) -> None:
         device = FRONT_DOOR.device
         keys = DeviceKeys(device.id, device.tls_key, device.manifest_key, device.age_recipient)
-        self.outbox = open_outbox(self.disk)
+        self.outbox = open_outbox(self.disk, cap_bytes=self.cap_bytes)
         self.membership = Membership(self.disk, first_head().root, keys)
         self.commands = Commands(
             self.disk, device.id, self.membership, self.outbox, not_before_ms=0
