@@ -86,7 +86,7 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At
 
 
 def _household() -> Household:
-    return Household(Home.default())
+    return Household(Home.default(), tell=output.say)
 
 
 @app.command()
@@ -118,6 +118,7 @@ def init(
 def status(*, as_json: Json = False) -> None:
     """Show whether everything is well: service, household, doorbells."""
     with _household() as household:
+        household.give_back()
         chain = household.chain()
         consent = read_consent(household)
         devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items

@@ -109,6 +109,19 @@ class PolicyList(Answer):
     policies: tuple[Signed, ...]
 
 
+class Place(Answer):
+    """Where a statement stands in the service's history; ``sha256`` is of its body."""
+
+    seq: Counter
+    sha256: Base64Bytes32
+
+
+class HouseholdPlace(Answer):
+    """How far the service's history of the household goes."""
+
+    head: Place
+
+
 class ClaimPlace(Answer):
     """A claim the service knows of."""
 

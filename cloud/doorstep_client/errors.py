@@ -46,6 +46,10 @@ class FalseConsentError(RefusedError):
     """The service shows another consent policy than this household has signed."""
 
 
+class LostStepsError(RefusedError):
+    """The service has lost a part of the household's history, and does not take it back."""
+
+
 class NoHouseholdError(RefusedError):
     """This computer belongs to no household yet."""
 

@@ -15,15 +15,22 @@ from doorstep_client.answers import (
     Challenge,
     ClaimPlace,
     ClaimState,
+    HouseholdPlace,
     Session,
     StatementList,
 )
-from doorstep_client.errors import ConflictError, SignedOutError, WithheldError
+from doorstep_client.errors import (
+    ConflictError,
+    LostStepsError,
+    SignedOutError,
+    WithheldError,
+)
 from doorstep_client.home import Founding, Home, ServiceAccount
 from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
 from doorstep_shared.encoding import to_base64url
+from doorstep_shared.errors import RefusedError
 from doorstep_shared.ids import Random, draw_household_id, draw_member_id
 from doorstep_shared.keyring import open_keyring, seal_keyrings
 from doorstep_shared.signing import Json, Kind, Signed, sign
@@ -31,6 +38,7 @@ from doorstep_shared.statements import (
     MAX_EPOCH_MS,
     Device,
     Epoch,
+    ForkedChainError,
     Head,
     Member,
     Role,
@@ -100,10 +108,16 @@ def found(home: Home, url: str, invite: str, random: Random) -> ServiceAccount:
 
 
 class Household:
-    """The household of one home folder, at its service; use it as a context manager."""
+    """The household of one home folder, at its service; use it as a context manager.
 
-    def __init__(self, home: Home) -> None:
+    Args:
+        home: Of this person.
+        tell: Is told in a sentence what was put right on the way.
+    """
+
+    def __init__(self, home: Home, tell: Callable[[str], None] = lambda _: None) -> None:
         self.home = home
+        self._tell = tell
         self.account = home.account()
         self._service = Service(self.account.url, home.session())
 
@@ -171,6 +185,45 @@ class Household:
         return self.ask(
             lambda service: service.get("/v1/statements", StatementList, after=after)
         ).statements
+
+    def give_back(self) -> int:
+        """Give the service the statements that only this computer still has; return how many.
+
+        A service that was put back from a backup lacks what was signed since, and refuses
+        every further change until it has that again.
+
+        Raises:
+            ForkedChainError: The service shows another history than the one kept here.
+            LostStepsError: It does not take them back.
+        """
+        kept = self.home.chain()
+        head = self.ask(lambda service: service.get("/v1/household", HouseholdPlace)).head
+        missing = kept[head.seq + 1 :]
+        if missing and kept[head.seq].body_hash != head.sha256:
+            raise ForkedChainError(
+                f"the service shows another step {head.seq} of your household's history",
+                safe="Nothing of it was followed, and nothing was sent.",
+                do="tell whoever runs your service, and change nothing until it is cleared up",
+            )
+        for seq, signed in enumerate(missing, head.seq + 1):
+            self._give_back_one(signed, seq, len(kept) - 1)
+        if missing:
+            self._tell(
+                f"The service had lost the last {len(missing)} step(s) of your household's "
+                "history, as after a restore. This computer has given them back."
+            )
+        return len(missing)
+
+    def _give_back_one(self, signed: Signed, seq: int, last: int) -> None:
+        try:
+            self.ask(lambda service: service.post_signed("/v1/statements", signed))
+        except RefusedError as error:
+            raise LostStepsError(
+                f"the service has lost steps {seq} to {last} of your household's history, "
+                f"and does not take step {seq} back: {error.fact}",
+                safe="This computer and your doorbells know them, and follow no other.",
+                do="tell whoever runs your service: a newer backup of main has them",
+            ) from error
 
     def epochs(self) -> dict[int, Identity]:
         """Return the household's epoch keys, each checked against the chain.
@@ -252,6 +305,7 @@ class Household:
             except ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
+                self.give_back()
         head = self.chain().head
         if edit(head.statement) != head.statement:
             # Not signed again: two statements for one place would be a fork of our making.

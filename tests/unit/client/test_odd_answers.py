@@ -45,6 +45,10 @@ BUFFERS_BYTES = 16 * MIB
 ESCAPES = "\x1b]0;owned\x07\x9b31m\u202e"
 
 
+# What a household of one statement is answered where nothing odd is.
+NOTHING_NEW = {"statements": [], "policies": [], "head": {"seq": 0, "sha256": "A" * 43}}
+
+
 class Asked(BaseHTTPRequestHandler):
     """One connection to the odd service."""
 
@@ -55,9 +59,7 @@ class Asked(BaseHTTPRequestHandler):
         """Say what the service was told to say."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.service.asked.append((self.command, self.path, dict(self.headers.items())))
-        say = self.service.says.get(
-            self.path.partition("?")[0], as_json({"statements": [], "policies": []})
-        )
+        say = self.service.says.get(self.path.partition("?")[0], as_json(NOTHING_NEW))
         with suppress(OSError):  # the client has hung up, as it should
             say(self)
 
