@@ -60,6 +60,10 @@ fix: deps ## Mend what the checkers can mend
 bench: deps ## Measure, side by side with a peer  [ROWS="seal ring": only these; PAGE=1: into docs/]
 	@python -m tests.benchmarks $${PAGE:+--page} $${ROWS}
 
+.PHONY: reference
+reference: deps ## Write the pages that are made from the code: docs/reference/, what the operator sees
+	@python -m tests.reference
+
 .PHONY: soak
 soak: deps ## The long form of the trials that make test runs briefly
 	@pytest --timeout 0 tests/soak

@@ -27,9 +27,16 @@ class Settings(BaseSettings):
         state_dir: Databases, keys and spool; only its owner may read it.
         public_url: How clients reach the service; part of what they sign.
         listen_host: Loopback, unless a TLS proxy is in front.
+        listen_port: Where HTTP listens.
         is_behind_tls_proxy: Says that one is, and that it sets X-Forwarded-For.
         broker_host: Where ingest reaches the broker.
+        broker_port: The same.
         device_broker_host: Where doorbells reach it; told at enrolment.
+        device_broker_port: The same.
+        s3_endpoint: The object store.
+        s3_bucket: One that exists and is private.
+        s3_access_key: Name of its key pair.
+        s3_secret_key: Its secret; rather use the next.
         s3_secret_key_file: Read instead of ``s3_secret_key`` when given.
         download_limit: Clips streamed at a time; one more is asked to come back.
     """
