@@ -19,7 +19,8 @@ from doorstep_device.adapters.gpio import GpioPanel
 from doorstep_device.adapters.process import forbid_core_dumps
 from doorstep_device.adapters.progress import show_progress
 from doorstep_device.adapters.service import post_enrolment
-from doorstep_device.adapters.video import VideoCamera, VideoFile
+from doorstep_device.adapters.source import camera_maker
+from doorstep_device.adapters.video import VideoFile
 from doorstep_device.bootstrap import DeviceSettings, build_agent, read_settings
 from doorstep_device.enrolment import enrol as enrol_by_claim
 from doorstep_device.facts import configure_facts
@@ -50,7 +51,13 @@ StateDir = Annotated[
 def run(
     *,
     video: Annotated[
-        Path | None, typer.Option("--video", help="Play this file in place of a camera.")
+        str | None,
+        typer.Option(
+            "--video",
+            metavar="SOURCE",
+            help="Its camera: /dev/video0, rtsp://…, or a file to play in place of one; "
+            "DOORSTEP_DEVICE_VIDEO otherwise, which no list of processes shows.",
+        ),
     ] = None,
     state: StateDir = None,
 ) -> None:
@@ -128,13 +135,15 @@ def main() -> None:
         raise SystemExit(1) from error
 
 
-async def _run(settings: DeviceSettings, video: Path | None) -> None:
+async def _run(settings: DeviceSettings, video: str | None) -> None:
     loop = asyncio.get_running_loop()
     clock = SystemClock()
-    panel = GpioPanel(read_pins(), clock, loop)
     make_camera: Callable[[], Camera] | None = None
+    if video is None and settings.video is not None:
+        video = settings.video.get_secret_value()
     if video is not None:
-        make_camera = lambda: VideoCamera(video, clock)  # noqa: E731  # a name for a choice
+        make_camera = camera_maker(video, clock)
+    panel = GpioPanel(read_pins(), clock, loop)
     agent = build_agent(settings=settings, panel=panel, make_camera=make_camera, clock=clock)
     running = asyncio.ensure_future(agent.run())
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import cv2
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from doorstep_device.adapters.broker import BrokerAddress, PahoBroker
@@ -66,6 +66,7 @@ class DeviceSettings(BaseSettings):
         pre_roll_s: Video kept from before an event.
         outbox_mib: Clips on the card take at most this much.
         zone: Where motion counts; the button counts everywhere.
+        video: Its camera, as `--video` takes it; an address may hold a password.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -74,6 +75,7 @@ class DeviceSettings(BaseSettings):
     pre_roll_s: Annotated[float, Field(ge=2, le=30)] = 6.0
     outbox_mib: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
     zone: Annotated[Zone, NoDecode, BeforeValidator(_as_zone)] = EVERYWHERE
+    video: SecretStr | None = None
 
 
 def read_settings(state_dir: Path | None = None) -> DeviceSettings:

@@ -181,6 +181,8 @@ _MEANINGS: Final[Mapping[str, Callable[[Door, Fact], Door]]] = {
     "clip_stored": _clip("stored"),
     "clip_refused": _clip("refused"),
     "camera_failed": _trouble("the camera failed"),
+    "camera_stalled": _trouble("the camera stalled"),
+    "camera_changed": _trouble("the camera changed"),
     "recording_failed": _trouble("a recording failed"),
     "part_failed": _trouble("a part failed and is started again"),
     "part_crashed": _trouble("a part crashed and is started again"),

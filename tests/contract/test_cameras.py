@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,24 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from doorstep_device.adapters.clock import PacedClock
+from doorstep_device.adapters.live import LiveCamera
+from doorstep_device.adapters.rtsp import RtspCamera
 from doorstep_device.adapters.video import VideoCamera
+from doorstep_device.adapters.webcam import WebcamFeed
 from doorstep_device.ports.camera import Camera, Frame, Packet, VideoFormat
 from doorstep_device.ports.clock import Clock
 from doorstep_simulator.scene import Scene
 from doorstep_simulator.scene_camera import SceneCamera
 from tests.footage import write_video
+from tests.rtsp import coded_film, network_camera
 
 WATCH_US = 3_200_000
 RATE = 4
 DEADLINE_S = 30
 
 MakeCamera = Callable[[Clock, Path], Camera]
+# A live camera runs at the world's pace, whatever the clock.
+LIVE = {"RTSP", "RTSP, encoded here", "webcam"}
 
 
 def video_camera(clock: Clock, folder: Path) -> Camera:
@@ -43,7 +50,43 @@ def scene_camera(clock: Clock, _folder: Path) -> Camera:
     return SceneCamera(Scene(7, 5.0, width_px=320, height_px=180), clock)
 
 
+class NetworkCamera(RtspCamera):
+    """An RTSP camera whose server runs as long as it does."""
+
+    def __init__(self, clock: Clock, folder: Path, gop_s: float) -> None:
+        self._network = ExitStack()
+        self._server = self._network.enter_context(network_camera(folder))
+        self._gop_s = gop_s
+        super().__init__(self._server.address, clock)
+
+    async def start(self) -> None:
+        self._server.start(coded_film(seconds=12, gop_s=self._gop_s))
+        await super().start()
+
+    async def close(self) -> None:
+        await super().close()
+        self._network.close()
+
+
+def rtsp_camera(clock: Clock, folder: Path) -> Camera:
+    """Make one whose packets are kept as they come."""
+    return NetworkCamera(clock, folder, 1.0)
+
+
+def rtsp_camera_of_few_key_frames(clock: Clock, folder: Path) -> Camera:
+    """Make one whose pictures have to be encoded anew."""
+    return NetworkCamera(clock, folder, 4.0)
+
+
+def webcam(clock: Clock, _folder: Path) -> Camera:
+    """Make one that gives raw pictures; the kernel's part is played by the library."""
+    return LiveCamera(WebcamFeed("testsrc=rate=15,realtime", driver="lavfi"), clock)
+
+
 CAMERAS: dict[str, MakeCamera] = {
+    "RTSP": rtsp_camera,
+    "RTSP, encoded here": rtsp_camera_of_few_key_frames,
+    "webcam": webcam,
     "scene": scene_camera,
     "video": video_camera,
     "slow video": slow_video_camera,
@@ -61,8 +104,8 @@ class Watched:
     ended_us: int
 
 
-async def watch(make: MakeCamera, folder: Path) -> Watched:
-    clock = PacedClock(RATE)
+async def watch(name: str, folder: Path) -> Watched:
+    clock, make = PacedClock(rate_of(name)), CAMERAS[name]
     packets: list[Packet] = []
     frames: list[Frame] = []
     started_us = clock.monotonic_us()
@@ -86,12 +129,21 @@ async def watch(make: MakeCamera, folder: Path) -> Watched:
 @pytest.fixture(scope="module", params=CAMERAS)
 def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     folder = tmp_path_factory.mktemp("camera")
-    return asyncio.run(asyncio.wait_for(watch(CAMERAS[request.param], folder), DEADLINE_S))
+    return asyncio.run(asyncio.wait_for(watch(request.param, folder), DEADLINE_S))
 
 
 @pytest.fixture(params=CAMERAS)
-def make_camera(request: pytest.FixtureRequest) -> MakeCamera:
-    return CAMERAS[request.param]
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make_camera(name: str) -> MakeCamera:
+    return CAMERAS[name]
+
+
+def rate_of(name: str) -> int:
+    return 1 if name in LIVE else RATE
 
 
 def nal_types(data: bytes) -> list[int]:
@@ -187,9 +239,11 @@ def test_a_camera_that_never_started_closes_quietly(
     asyncio.run(make_camera(PacedClock(1), tmp_path).close())
 
 
-def test_a_slow_reader_gets_the_newest_frame(make_camera: MakeCamera, tmp_path: Path) -> None:
+def test_a_slow_reader_gets_the_newest_frame(
+    name: str, make_camera: MakeCamera, tmp_path: Path
+) -> None:
     async def scenario() -> None:
-        async with make_camera(PacedClock(RATE), tmp_path) as camera:
+        async with make_camera(PacedClock(rate_of(name)), tmp_path) as camera:
             packets = camera.packets()
             first = await anext(packets)
             async for packet in packets:

@@ -163,7 +163,7 @@ class _Capture(threading.Thread):
         self.format = video
         self.frames: Handover[Frame] = Handover(loop, 1)
         self.packets: Handover[Packet] = Handover(
-            loop, math.ceil(PACKETS_WAIT_S * video.fps), _reader_too_slow
+            loop, math.ceil(PACKETS_WAIT_S * video.fps), reader_too_slow
         )
         self._source = source
         self._clock = clock
@@ -230,7 +230,8 @@ def _as_camera_failed(error: DoorstepError) -> CameraFailedError:
     return failed
 
 
-def _reader_too_slow() -> CameraFailedError:
+def reader_too_slow() -> CameraFailedError:
+    """Return what to tell a reader that let the packets pile up."""
     return CameraFailedError(
         f"the camera's packets were not read for {PACKETS_WAIT_S} s",
         safe="What was recorded before is kept.",

@@ -136,3 +136,14 @@ def test_a_broker_that_cannot_keep_doorbells_apart_is_not_used(machine: Machine)
         machine.add(name, "exit 0")
     machine.add("dnf", "exit 0")
     assert line_to_type(machine.run("fetch-tools")) == "Do: sudo dnf install mosquitto"
+
+
+def test_without_an_rtsp_server_the_line_to_type_says_that_only_tests_need_it(
+    machine: Machine,
+) -> None:
+    done = machine.run("fetch-rtsp-server")
+    if done.returncode == 0:
+        pytest.skip("this machine has one")
+    assert "gir1.2-gst-rtsp-server-1.0" in line_to_type(done)
+    assert "nothing else needs it" in done.stderr
+    assert list((machine.checkout / ".tools/bin").iterdir()) == []
