@@ -428,7 +428,7 @@ class FloodedService:
         house = House(self.databases, mallory, HOSTILE)
         house.welcome(MALLORY, REVOKED)
         house.revoke(REVOKED)
-        self._stack.enter_context(_little_said())
+        self._stack.enter_context(little_said())
         self._stack.enter_context(_no_network(self.broker))
         self._stack.enter_context(patch.object(ingest_module, "_now_us", self._step))
         files = Certificates(self._folder).ingest()
@@ -570,7 +570,7 @@ def _no_network(broker: PlayedBroker) -> Iterator[None]:
 
 
 @contextmanager
-def _little_said() -> Iterator[None]:
+def little_said() -> Iterator[None]:
     """Keep the log to errors: pytest would hold a line of it for every message."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
