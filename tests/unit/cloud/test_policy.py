@@ -111,6 +111,11 @@ def test_no_token_changes_who_belongs_to_a_household_or_makes_a_token() -> None:
         assert not may(token(*Scope), action, Role.OWNER, OWN)
 
 
+def test_how_long_all_is_kept_is_no_programs_business() -> None:
+    for action in (Action.READ_SETTINGS, Action.WRITE_SETTINGS):
+        assert not may(token(*Scope), action, Role.OWNER, OWN)
+
+
 def test_what_may_be_asked_of_a_household_is_no_programs_business() -> None:
     for action in (Action.READ_CONSENT, Action.WRITE_CONSENT):
         assert not may(token(*Scope), action, Role.OWNER, OWN)
