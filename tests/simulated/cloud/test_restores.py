@@ -1,5 +1,6 @@
 """Backups put back: whole or not at all, and what was deleted stays deleted."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,13 +9,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from starlette.testclient import TestClient
 
 from doorstep_cloud.access.policy import Scope
+from doorstep_cloud.app.jobs import Expiry
 from doorstep_cloud.app.restoring import RestoreUnfinishedError, TooOldError, clean_up
 from doorstep_cloud.app.state import StateFolderError, held
+from doorstep_cloud.app.sweep import LOST_SINCE
+from doorstep_cloud.clips.deleter import Deleter
 from doorstep_cloud.clips.deletion import find_tombstone
 from doorstep_cloud.clips.service import household_of_clip, list_clips
 from doorstep_cloud.clips.tables import EnvelopeRow
+from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.paging import ListQuery
 from doorstep_cloud.households.chain import append_statement
 from doorstep_cloud.households.keyring import read_file
@@ -31,13 +37,25 @@ from doorstep_cloud.store.backups import (
 )
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.errors import ConflictError
+from doorstep_cloud.store.passes import last_pass, note_pass
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ObjectName
+from doorstep_shared.signing import Signed, SigningKey
 from doorstep_shared.unseal import open_age_file
 from tests.backups import HOUR_MS, State, clip_of, delete, keep
-from tests.cloud_world import KEYRING_FILE, House
-from tests.people import HOUSEHOLD, NOW_MS, OWNER, epoch, epoch_identity, first_head, successor
+from tests.cloud_world import KEYRING_FILE, URL, House, app_over
+from tests.people import (
+    HOUSEHOLD,
+    NOW_MS,
+    OWNER,
+    epoch,
+    epoch_identity,
+    first_head,
+    random_from,
+    successor,
+)
 from tests.scripted_doorbell import Clip
+from tests.services import store_nowhere
 
 
 @pytest.fixture
@@ -73,6 +91,19 @@ def opens(databases: Databases, clip: Clip) -> bool:
     return row is not None and bool(open_age_file(row.envelope + payload, [epoch_identity(1)]))
 
 
+def delete_as_owner(state: State, clip: Clip) -> None:
+    """Delete a clip over HTTP, and hold the receipt."""
+    with state.opened() as databases:
+        code = existing(databases).token(Scope.CLIPS_DELETE)
+        app = app_over(databases, store_nowhere(), Hub())
+        with TestClient(app, base_url=URL) as client:
+            headers = {"Authorization": f"Bearer {code}"}
+            answer = client.delete(f"/v1/clips/{clip.id}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        receipt = Signed.model_validate_json(json.dumps(answer.json()["receipt"]))
+        assert clip.id in receipt.body.decode()
+
+
 # ── promise 7 ──────────────────────────────────────────────────────────────────────────
 
 
@@ -87,8 +118,7 @@ def test_a_deleted_clip_stays_closed_after_main_and_the_households_own_keys_come
     assert state.holds(envelopes(gone)) == {"file", "thumb", "details"}
     main = state.back_up_main()
     state.back_up_vault()
-    with state.opened() as databases:
-        delete(databases, gone)
+    delete_as_owner(state, gone)
     # Only the vault's backup still has it, and tomorrow no file has.
     state.at_ms += 24 * HOUR_MS
     clean_up(state.folder, state.at_ms)
@@ -231,6 +261,28 @@ def test_envelopes_of_clips_that_main_does_not_know_wait(state: State) -> None:
         assert opens(databases, late)
         with databases.read() as unit:
             assert household_of_clip(unit, late.id) is None
+
+
+def test_after_a_restore_nothing_goes_by_age_for_a_day(state: State) -> None:
+    """Whoever put the wrong file in place can still put the right one there."""
+    monotonic_s = [0.0]
+    with state.opened() as databases, databases.write() as unit:
+        note_pass(unit, LOST_SINCE, NOW_MS - 48 * HOUR_MS)
+        unit.commit()
+    state.restore(Which.MAIN, state.back_up_main())
+    state.start()
+    with state.opened() as databases:
+        with databases.read() as unit:
+            assert last_pass(unit, LOST_SINCE) is None
+        expiry = Expiry(databases, deleter_of(databases), lambda: NOW_MS, lambda: monotonic_s[0])
+        assert not expiry.look_at_clock()
+        monotonic_s[0] = 24 * 3600.0
+        assert expiry.look_at_clock()
+
+
+def deleter_of(databases: Databases) -> Deleter:
+    key = SigningKey.generate(random_from("receipts"))
+    return Deleter(databases, store_nowhere(), key, lambda: NOW_MS, lambda _: None)
 
 
 def count(databases: Databases, table: type[SessionRow | TokenRow | ChallengeRow]) -> int:
