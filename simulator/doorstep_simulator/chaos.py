@@ -53,8 +53,9 @@ MAX_RECOVERY_S: Final = 8.0
 
 _START_S: Final = 60.0
 _WELL_S: Final = 60.0
-_EMPTY_S: Final = 90.0
-_SETTLED_S: Final = 12.0
+# A doorbell that got no answer asks again after a minute at most.
+_STUCK_S: Final = 180.0
+_PATIENCE_S: Final = 20.0
 _LOOK_S: Final = 0.02
 
 
@@ -193,7 +194,7 @@ def _promised(bells: Sequence[LabBell]) -> Promised:
         noticed={event for bell in bells for event in bell.book.noticed},
         events={event for bell in bells for event in bell.book.kept},
         clips={clip for bell in bells for clip in bell.book.finished},
-        waiting=[what for bell in bells for what in read_waiting(bell.card)],
+        waiting={name: what for bell in bells for name, what in read_waiting(bell.card).items()},
     )
 
 
@@ -317,22 +318,34 @@ class Lab:
         )
 
     def _deliver_the_rest(self) -> None:
-        """Let nobody come any more, and return when every card is empty, or will not be.
+        """Let nobody come any more; return when every card is empty, or nothing moves any more.
 
         A doorbell killed between an acknowledgement and its word of it never says that word:
         so what counts is what its card holds when it is off.
         """
-        give_up_at = time.monotonic() + _EMPTY_S
-        while True:
+        moved_s = time.monotonic()
+        while time.monotonic() - moved_s < _STUCK_S:
+            before = self._delivered
             for bell in self._bells:
                 bell.run_quietly()
-            until_s = time.monotonic() + _SETTLED_S
-            while not self._are_settled() and time.monotonic() < until_s:
-                time.sleep(_LOOK_S)
+            self._wait_while_it_moves()
             _switch_off(self._bells)
-            waiting = any(read_waiting(bell.card) for bell in self._bells)
-            if not waiting or time.monotonic() > give_up_at:
+            if not any(read_waiting(bell.card) for bell in self._bells):
                 return
+            if self._delivered > before:
+                moved_s = time.monotonic()
+
+    def _wait_while_it_moves(self) -> None:
+        """Return when all is known to be delivered, or nothing was for a while."""
+        delivered, moved_s = self._delivered, time.monotonic()
+        while not self._are_settled() and time.monotonic() - moved_s < _PATIENCE_S:
+            time.sleep(_LOOK_S)
+            if self._delivered > delivered:
+                delivered, moved_s = self._delivered, time.monotonic()
+
+    @property
+    def _delivered(self) -> int:
+        return sum(len(bell.book.acked) + len(bell.book.stored) for bell in self._bells)
 
     def _are_settled(self) -> bool:
         return all(bell.book.is_settled() and not holds_unsent(bell.card) for bell in self._bells)

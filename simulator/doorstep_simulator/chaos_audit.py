@@ -54,13 +54,13 @@ class Promised:
         noticed: Rings and motions; one whose record was cut off may never have been kept.
         events: Those that were durable on a card.
         clips: Those that were complete on a card, or said to be stored.
-        waiting: What lies on a card without the service's word, in words.
+        waiting: What lies on a card without the service's word: its id, and in words.
     """
 
     noticed: Collection[str]
     events: Collection[str]
     clips: Collection[str]
-    waiting: Collection[str] = ()
+    waiting: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class KeptClip:
         events: What it shows.
         part: Of a long event.
         objects: The payloads that the manifest names.
-        trouble: Why it, or one of its objects, does not open; empty if all do.
+        trouble: Why it, or one of its objects, does not open; empty if all do, or it is not
+            stored.
     """
 
     clip: ClipId
@@ -116,7 +117,7 @@ def audit(promised: Promised, kept: Kept) -> tuple[Finding, ...]:
         *_judge_chains(kept.clips),
         *_judge_bucket(kept),
         *_judge_rows(kept),
-        *(Finding(Harm.LOST, f"{what} still waits on its card") for what in promised.waiting),
+        *_judge_waiting(promised, kept.clips),
         *(Finding(Harm.STRAY, f"the spool still holds {file}") for file in kept.spool),
     )
 
@@ -147,6 +148,15 @@ def _judge_clips(promised: Promised, clips: Collection[KeptClip]) -> Iterator[Fi
             yield Finding(Harm.ALTERED, f"the clip {clip.clip}: {clip.trouble}")
 
 
+def _judge_waiting(promised: Promised, clips: Collection[KeptClip]) -> Iterator[Finding]:
+    """What waits is lost as far as anybody knows; a clip that is not stored was found above."""
+    missing = {*promised.clips, *(clip.clip for clip in clips)}
+    missing -= {clip.clip for clip in clips if clip.is_stored}
+    for name, what in sorted(promised.waiting.items()):
+        if name not in missing:
+            yield Finding(Harm.LOST, f"{what} still waits on its card")
+
+
 def _judge_chains(clips: Collection[KeptClip]) -> Iterator[Finding]:
     """A doorbell numbers its clips: a number that is missing is a clip that is."""
     numbers: defaultdict[DeviceId, list[int]] = defaultdict(list)
@@ -160,18 +170,21 @@ def _judge_chains(clips: Collection[KeptClip]) -> Iterator[Finding]:
 
 
 def _judge_bucket(kept: Kept) -> Iterator[Finding]:
-    signed = {
-        object_key(clip.clip, name): facts
-        for clip in kept.clips
-        for name, facts in clip.objects.items()
-    }
-    for key in sorted(signed.keys() - kept.bucket.keys()):
+    signed = _signed_objects(kept.clips)
+    stored = _signed_objects(clip for clip in kept.clips if clip.is_stored)
+    for key in sorted(stored.keys() - kept.bucket.keys()):
         yield Finding(Harm.LOST, f"the object {key} is not in the bucket")
     for key in sorted(kept.bucket.keys() - signed.keys()):
         yield Finding(Harm.STRAY, f"no clip has the object {key} of the bucket")
     for key in sorted(signed.keys() & kept.bucket.keys()):
         if signed[key] != kept.bucket[key]:
             yield Finding(Harm.ALTERED, f"the object {key} is not what the doorbell signed")
+
+
+def _signed_objects(clips: Iterable[KeptClip]) -> dict[str, Bytes]:
+    return {
+        object_key(clip.clip, name): facts for clip in clips for name, facts in clip.objects.items()
+    }
 
 
 def _judge_rows(kept: Kept) -> Iterator[Finding]:

@@ -72,7 +72,7 @@ def _checked(
     signed = household.ask(lambda service: service.get(f"/v1/clips/{item.id}/manifest", Signed))
     manifest = check_manifest(signed, statements)
     troubles = [] if manifest.clip == item.id else ["its manifest is another clip's"]
-    for name in manifest.objects:
+    for name in manifest.objects if item.state == "stored" else ():
         try:
             _open(household, manifest, name, epochs)
         except DoorstepError as error:
@@ -158,8 +158,8 @@ def _is_unsent(record: Path) -> bool:
         return False
 
 
-def read_waiting(card: Path) -> tuple[str, ...]:
-    """Return what waits on a card for the service's word; its doorbell is off."""
+def read_waiting(card: Path) -> dict[str, str]:
+    """Return what waits on a card for the service's word, by id; its doorbell is off."""
     disk = FolderDisk(card)
     keys, receipt_key = read_keys(disk), VerifyKey(read_enrolment(disk).receipt_key)
     outbox = Outbox.open(
@@ -168,8 +168,10 @@ def read_waiting(card: Path) -> tuple[str, ...]:
         random=secrets.token_bytes,
         cap_bytes=_CARD_BYTES,
     )
-    return (
-        *(f"the event {waiting.event.event}" for waiting in outbox.pending_events()),
-        *(f"the clip {waiting.clip}" for waiting in outbox.pending_clips()),
-        *(f"what cannot be read ({problem.path})" for problem in outbox.problems),
-    )
+    events = (waiting.event.event for waiting in outbox.pending_events())
+    clips_left = (waiting.clip for waiting in outbox.pending_clips())
+    return {
+        **{event: f"the event {event}" for event in events},
+        **{clip: f"the clip {clip}" for clip in clips_left},
+        **{problem.path: f"what nobody can read ({problem.path})" for problem in outbox.problems},
+    }

@@ -13,7 +13,7 @@ from doorstep_simulator.chaos_course import ClipMark, Course, Strike
 from doorstep_simulator.chaos_plan import Victim
 
 WIDTH: Final = 1000
-_LEFT, _RIGHT, _TOP = 120, 16, 64
+_LEFT, _RIGHT, _TOP = 120, 28, 64
 _LANE: Final = 44
 _BAR: Final = 16
 _AXIS: Final = 40
@@ -132,4 +132,4 @@ def _x(course: Course, at_s: float) -> float:
 
 
 def _cross(x: float, y: float) -> str:
-    return f"M{x - 5:g},{y - 5:g}l10,10m0,-10l-10,10"
+    return f"M{x - 4:g},{y - 4:g}l8,8m0,-8l-8,8"

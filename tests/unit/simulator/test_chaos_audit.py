@@ -170,8 +170,20 @@ def test_a_missing_a_stray_and_a_doubled_row_are_found_in_every_table(table: str
 
 
 def test_what_still_waits_on_a_card_is_lost_as_far_as_anybody_knows() -> None:
-    waiting = replace(PROMISED, waiting=["the clip nine"])
+    waiting = replace(PROMISED, waiting={"nine": "the clip nine"})
     assert harms(waiting, kept()) == {Harm.LOST: ["the clip nine still waits on its card"]}
+    stored = replace(PROMISED, waiting={"one": "the clip one"})
+    assert harms(stored, kept()) == {Harm.LOST: ["the clip one still waits on its card"]}
+
+
+def test_a_clip_that_never_came_is_one_loss_and_not_one_for_each_of_its_pieces() -> None:
+    half = replace(CLIPS[0], is_stored=False)
+    found = kept((half, *CLIPS[1:]))
+    gone = {key: value for key, value in found.bucket.items() if "/one/" not in key}
+    waiting = replace(PROMISED, waiting={"one": "the clip one"})
+    assert harms(waiting, replace(found, bucket=gone)) == {
+        Harm.LOST: ["the clip one is not stored at the service"]
+    }
 
 
 def test_a_payload_left_in_the_spool_is_found() -> None:

@@ -43,7 +43,7 @@ def test_every_kill_recovery_fault_and_clip_is_drawn_once() -> None:
 def test_a_bar_is_as_long_as_its_recovery() -> None:
     drawn = course()
     widths = [float(bar.get("width", 0)) for bar in shapes(drawn)["bar"][1:]]
-    per_s = (WIDTH - 120 - 16) / drawn.length_s
+    per_s = (WIDTH - 120 - 28) / drawn.length_s
     assert widths == [pytest.approx(2.5 * per_s, abs=0.2)] * 12
 
 

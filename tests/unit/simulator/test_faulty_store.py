@@ -58,6 +58,16 @@ def running() -> Iterator[tuple[Store, FaultyStore]]:
             serving.join()
 
 
+def test_a_connection_carries_one_request_and_ends() -> None:
+    with running() as (_, way):
+        line = http.client.HTTPConnection("127.0.0.1", way.port, timeout=DEADLINE_S)
+        line.request("PUT", "/clips/a", BODY)
+        answer = line.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert line.sock.recv(1) == b""
+        line.close()
+
+
 def ask(
     way: FaultyStore, method: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, bytes]:
