@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,11 +17,19 @@ from urllib.parse import quote
 import typer
 
 from doorstep_client import clips, listening, output
-from doorstep_client.answers import DeviceItem, DeviceList, NewToken, TokenItem, TokenList
+from doorstep_client.answers import (
+    CommandItem,
+    DeviceItem,
+    DeviceList,
+    NewToken,
+    TokenItem,
+    TokenList,
+)
 from doorstep_client.consent import read_consent
 from doorstep_client.consent_commands import consent_app
 from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
-from doorstep_client.errors import ServiceUnreachableError
+from doorstep_client.deletion_commands import clip_delete, retention_app
+from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
 from doorstep_shared.claim import Claim
@@ -338,12 +347,22 @@ def device_list(*, as_json: Json = False) -> None:
     """List your doorbells."""
     with _household() as household:
         devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items
+        waiting = {device.id: _waiting_commands(household, device) for device in devices}
     if as_json:
-        output.print_json([device.model_dump(mode="json") for device in devices])
+        output.print_json(
+            [
+                device.model_dump(mode="json")
+                | {"waiting": [one.model_dump(mode="json") for one in waiting[device.id]]}
+                for device in devices
+            ]
+        )
     elif not devices:
         output.say("No doorbell yet. Next: doorstep device add")
     else:
-        rows = ((d.id, _device_words(d), d.agent or "") for d in devices)
+        rows = (
+            (d.id, "; ".join((_device_words(d), *output.todo_words(waiting[d.id]))), d.agent or "")
+            for d in devices
+        )
         output.print_table(("doorbell", "state", "software"), rows)
 
 
@@ -469,6 +488,13 @@ class NoAnswerError(ServiceUnreachableError):
 
 def _day(token: TokenItem) -> str:
     return token.expires_at.isoformat()
+
+
+def _waiting_commands(household: Household, device: DeviceItem) -> tuple[CommandItem, ...]:
+    """Return what ``device`` has still to do; nothing at a service that carries no commands."""
+    with suppress(NotThereError):
+        return tuple(one for one in household.commands_of(device.id) if one.state == "waiting")
+    return ()
 
 
 def _device_words(device: DeviceItem) -> str:

@@ -177,6 +177,37 @@ class DeviceList(Answer):
     items: tuple[DeviceItem, ...]
 
 
+class CommandPlace(Answer):
+    """A command the service has taken."""
+
+    counter: Counter
+    expires_at: Moment
+
+
+class CommandItem(Answer):
+    """A command to a doorbell, as the service tells it; what it says of its end nobody signed.
+
+    Attributes:
+        clips: How many it names; None when it means all until a time.
+    """
+
+    counter: Counter
+    name: Word
+    clips: Counter | None
+    until: Moment | None
+    received_at: Moment
+    expires_at: Moment
+    state: Word
+    reason: _Line | None
+
+
+class CommandList(Answer):
+    """A doorbell's newest commands, newest first, and the counter that its next one needs."""
+
+    items: Annotated[tuple[CommandItem, ...], Field(max_length=256)]
+    next_counter: Counter
+
+
 class TokenItem(Answer):
     """A token without its code."""
 

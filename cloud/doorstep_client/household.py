@@ -5,7 +5,8 @@ the root kept at home. What it changes, it signs here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -15,6 +16,9 @@ from doorstep_client.answers import (
     Challenge,
     ClaimPlace,
     ClaimState,
+    CommandItem,
+    CommandList,
+    CommandPlace,
     HouseholdPlace,
     Session,
     StatementList,
@@ -22,6 +26,7 @@ from doorstep_client.answers import (
 from doorstep_client.errors import (
     ConflictError,
     LostStepsError,
+    OddAnswerError,
     SignedOutError,
     WithheldError,
 )
@@ -29,9 +34,16 @@ from doorstep_client.home import Founding, Home, ServiceAccount
 from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
+from doorstep_shared.commands import Command, CommandName, sign_command
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.errors import RefusedError
-from doorstep_shared.ids import Random, draw_household_id, draw_member_id
+from doorstep_shared.ids import (
+    ClipId,
+    DeviceId,
+    Random,
+    draw_household_id,
+    draw_member_id,
+)
 from doorstep_shared.keyring import open_keyring, seal_keyrings
 from doorstep_shared.signing import Json, Kind, Signed, sign
 from doorstep_shared.statements import (
@@ -50,6 +62,11 @@ from doorstep_shared.statements import (
 
 # Another member's computer may add a statement between our reading and our writing.
 ATTEMPTS: Final = 4
+
+# A service takes 14; this computer's clock and its need not agree to the minute.
+COMMAND_MS: Final = 13 * 24 * 3600 * 1000
+# More commands than a household sends in its life.
+MAX_COUNTER: Final = 1_000_000
 
 # Four times what the service takes; a year of epochs is one kilobyte.
 MAX_KEYRING_BYTES: Final = 64 * 1024
@@ -286,6 +303,70 @@ class Household:
         )
         self.home.keep_claim_of(to_base64url(claim.claim_id), device.id)
         return head
+
+    def send_delete_command(
+        self,
+        device: DeviceId,
+        *,
+        clips: Sequence[ClipId] | None = None,
+        until_ms: int | None = None,
+    ) -> CommandPlace:
+        """Sign that ``device`` is to delete clips on its card, and have the service carry it.
+
+        Returns once the service has it; `commands_of` tells what becomes of it. Sent twice,
+        as after an answer got lost, it deletes the same.
+
+        Args:
+            device: One of this household.
+            clips: 1 to 128 ids; None with ``until_ms``.
+            until_ms: All clips that began until then, Unix milliseconds; None with ``clips``.
+
+        Raises:
+            ConflictError: Others kept sending commands meanwhile.
+            ServiceUnreachableError: Try again; so many wait already that none more is taken.
+            RefusedError: This person is no owner, or the doorbell is revoked or unknown.
+        """
+        for _ in range(ATTEMPTS - 1):
+            with suppress(ConflictError):
+                return self._send_deletion(device, clips, until_ms)
+        return self._send_deletion(device, clips, until_ms)
+
+    def commands_of(self, device: DeviceId) -> tuple[CommandItem, ...]:
+        """Return what ``device`` was told to do in the last weeks, newest first.
+
+        That something was done is the service's word. That it waits is the word of one who
+        would have nothing to gain from it.
+        """
+        return self._commands(device).items
+
+    def _next_counter(self, device: DeviceId) -> int:
+        counter = self._commands(device).next_counter
+        if not 1 <= counter <= MAX_COUNTER:
+            # Signed once, it would be above all that could ever follow.
+            raise OddAnswerError("the service counts commands further than anybody sends them")
+        return counter
+
+    def _commands(self, device: DeviceId) -> CommandList:
+        return self.ask(lambda service: service.get(f"/v1/devices/{device}/commands", CommandList))
+
+    def _send_deletion(
+        self, device: DeviceId, clips: Sequence[ClipId] | None, until_ms: int | None
+    ) -> CommandPlace:
+        at = now_ms()
+        command = Command(
+            household=self.account.household,
+            device=device,
+            counter=self._next_counter(device),
+            at=at,
+            expires=at + COMMAND_MS,
+            name=CommandName.DELETE,
+            clips=None if clips is None else tuple(clips),
+            until=until_ms,
+        )
+        signed = sign_command(command, self.home.keys().sign)
+        asked = {"command": signed.model_dump(mode="json")}
+        path = f"/v1/devices/{device}/commands"
+        return self.ask(lambda service: service.post(path, CommandPlace, asked))
 
     def change(self, edit: Callable[[Statement], Statement]) -> Head:
         """Return the head after ``edit`` was signed and stored; unchanged if it changes nothing.

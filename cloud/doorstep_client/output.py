@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
+from doorstep_client.answers import CommandItem
 from doorstep_client.clips import ClipItem, EventItem
 from doorstep_client.service import Progress as OnProgress
 from doorstep_shared.errors import DoorstepError
@@ -76,6 +77,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(plain(cell).replace("\n", " ")) for cell in row))
     tables.print(table, soft_wrap=True)
+
+
+def todo_words(waiting: Iterable[CommandItem]) -> tuple[str, ...]:
+    """Return what a doorbell has still to do; empty if there is nothing."""
+    commands = tuple(waiting)
+    clips = sum(command.clips or 0 for command in commands)
+    times = [command.until for command in commands if command.until is not None]
+    named = [f"{clips} clip{'s' * (clips != 1)}"] if clips else []
+    until = [f"all clips until {local_time(max(times))}"] if times else []
+    what = " and ".join(named + until)
+    return (f"{what} still to be deleted on it",) if what else ()
 
 
 def local_time(at: datetime) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -64,10 +65,15 @@ class Owned:
         shown: dict[str, object] = answer.json()
         return shown
 
+    def items(self, headers: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return the commands that are shown, newest first."""
+        items = self.listed(headers)["items"]
+        assert isinstance(items, list)
+        return items
+
     def states(self) -> list[tuple[int, str, str | None]]:
         """Return counter, state and reason of each command shown, newest first."""
-        items = self.listed()["items"]
-        assert isinstance(items, list)
+        items = self.items(self.owner)
         return [(item["counter"], item["state"], item["reason"]) for item in items]
 
     def waiting(self) -> list[bytes]:
@@ -100,7 +106,7 @@ def test_a_command_is_taken_told_to_ingest_and_shown_as_waiting(owned: Owned) ->
     assert answer.json()["expires_at"].endswith("Z")
     assert owned.home.told == [OWN]
     assert owned.waiting() == [order.encode()]
-    (item,) = owned.listed(owned.home.session(VIEWER))["items"]  # type: ignore[misc]  # one item
+    (item,) = owned.items(owned.home.session(VIEWER))
     assert (item["name"], item["clips"], item["until"]) == ("delete", 3, None)
     assert (item["state"], item["reason"]) == ("waiting", None)
 

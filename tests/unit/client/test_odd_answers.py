@@ -572,7 +572,20 @@ def test_no_answer_commands_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     del home
-    service.says["/v1/devices"] = as_json({"items": [device(agent=ESCAPES, state=ESCAPES)]})
+    told = device(agent=ESCAPES, state=ESCAPES)
+    service.says["/v1/devices"] = as_json({"items": [told]})
+    order = {
+        "counter": 1,
+        "name": ESCAPES,
+        "clips": 1,
+        "until": None,
+        "received_at": "2026-09-21T14:13:20Z",
+        "expires_at": "2026-09-21T14:13:20Z",
+        "state": "waiting",
+        "reason": ESCAPES,
+    }
+    orders = {"items": [order], "next_counter": 2}
+    service.says[f"/v1/devices/{told['id']}/commands"] = as_json(orders)
     screen = BytesIO()
     # As narrow a terminal as there is: what it cannot show is shown by number.
     monkeypatch.setattr("sys.stdout", TextIOWrapper(screen, encoding="ascii"))
