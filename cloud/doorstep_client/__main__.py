@@ -28,7 +28,6 @@ from doorstep_client.answers import (
 from doorstep_client.consent import read_consent
 from doorstep_client.consent_commands import consent_app
 from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
-from doorstep_client.deletion_commands import clip_delete, retention_app
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
