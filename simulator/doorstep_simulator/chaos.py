@@ -52,7 +52,7 @@ MAX_RECOVERY_S: Final = 8.0
 """A killed process that is missed for longer is told to be; it is no loss."""
 
 _START_S: Final = 60.0
-_WELL_S: Final = 60.0
+_WELL_S: Final = 120.0
 # A doorbell that got no answer asks again after a minute at most.
 _STUCK_S: Final = 180.0
 _PATIENCE_S: Final = 20.0
@@ -393,10 +393,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
             table.add_row(victim.value, str(len(times)), f"{max(times):.1f} s")
     console.print(table)
     others = len(course.strikes) - len(course.kills)
-    console.print(
-        f"{len(course.clips)} clips, {len(course.kills)} kills and {others} other faults"
-        f" in {course.length_s:.0f} s (seed {course.plan.seed}):"
-    )
+    counts = (len(course.clips), "clip"), (len(course.kills), "kill"), (others, "other fault")
+    done = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+    console.print(f"{done} in {course.length_s:.0f} s (seed {course.plan.seed}):")
     verdict = ", ".join(f"{outcome.count(harm)} {harm.value}" for harm in Harm)
     console.print(Text(verdict, "red bold" if outcome.findings else "green bold"))
     for finding in outcome.findings:

@@ -52,7 +52,7 @@ def test_a_person_reads_who_was_killed_and_what_was_found() -> None:
     told = printed(outcome())
     for victim in Victim:
         assert victim.value in told
-    assert "9 clips, 4 kills and 2 other faults in 12 s (seed 5):" in told
+    assert "9 clips, 4 kills, 2 other faults in 12 s (seed 5):" in told
     assert "0 lost, 0 doubled, 0 stray, 0 altered" in told
     assert "lost: the clip one is not stored" in printed(outcome(LOST))
 
