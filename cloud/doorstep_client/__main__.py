@@ -28,6 +28,7 @@ from doorstep_client.answers import (
 from doorstep_client.consent import read_consent
 from doorstep_client.consent_commands import consent_app
 from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
+from doorstep_client.deletion_commands import clip_delete, retention_app
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
@@ -68,7 +69,7 @@ def _root(
 
 
 event_app = typer.Typer(no_args_is_help=True, help="What happened at the door.")
-clip_app = typer.Typer(no_args_is_help=True, help="Recordings: list, save, verify.")
+clip_app = typer.Typer(no_args_is_help=True, help="Recordings: list, save, verify, delete.")
 device_app = typer.Typer(no_args_is_help=True, help="Your doorbells.")
 key_app = typer.Typer(no_args_is_help=True, help="Your own key.")
 token_app = typer.Typer(no_args_is_help=True, help="Tokens for scripts.")
@@ -76,6 +77,8 @@ app.add_typer(event_app, name="event")
 app.add_typer(clip_app, name="clip")
 app.add_typer(device_app, name="device")
 app.add_typer(consent_app, name="consent")
+app.add_typer(retention_app, name="retention")
+clip_app.command("delete")(clip_delete)
 app.add_typer(key_app, name="key")
 app.add_typer(token_app, name="token")
 

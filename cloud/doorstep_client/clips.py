@@ -89,6 +89,7 @@ class Filter:
 
     Attributes:
         since: RFC 3339 with its zone.
+        until: Likewise: only before then.
         limit: At most so many.
     """
 
@@ -96,6 +97,7 @@ class Filter:
     device: str | None = None
     since: str | None = None
     limit: int = 50
+    until: str | None = None
 
 
 def list_events(household: Household, wanted: Filter) -> list[EventItem]:
@@ -118,7 +120,7 @@ def read_clip(household: Household, clip: str) -> ClipItem:
     return household.ask(lambda service: service.get(f"/v1/clips/{known}", ClipItem))
 
 
-def moment(text: str | None) -> str | None:
+def moment(text: str | None, option: str = "--since") -> str | None:
     """Return ``text`` as the service wants a time; without a zone it is this computer's.
 
     Raises:
@@ -132,7 +134,7 @@ def moment(text: str | None) -> str | None:
         raise BadMessageError(
             f"{text!r} is no time",
             safe="Nothing was asked.",
-            do="--since 2026-11-22, or --since 2026-11-22T18:00",
+            do=f"{option} 2026-11-22, or {option} 2026-11-22T18:00",
         ) from error
 
 
@@ -239,6 +241,7 @@ def _pages(household: Household, model: type[Page[T]], path: str, wanted: Filter
             kind=wanted.kind,
             device=wanted.device,
             since=wanted.since,
+            until=wanted.until,
             limit=min(left, PAGE_ITEMS),
             cursor=cursor,
         )

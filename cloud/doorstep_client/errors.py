@@ -38,6 +38,10 @@ class ConflictError(RefusedError):
     """Somebody else changed the household first."""
 
 
+class OtherServiceError(RefusedError):
+    """Another service answers than the one this computer knows."""
+
+
 class WithheldError(RefusedError):
     """The service keeps back what it has taken."""
 

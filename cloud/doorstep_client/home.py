@@ -188,6 +188,41 @@ class Home:
         self._make_folder(target.parent)
         (self.folder / "claims" / f"{claim_id}.txt").rename(target)
 
+    def claims_ever(self) -> list[str]:
+        """Return the texts of all claims made here, answered or not."""
+        folder = self.folder / "doorbells"
+        answered = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+        return [*self.claims().values(), *(file.read_text().strip() for file in answered)]
+
+    def service_ca(self) -> str | None:
+        """Return the certificate (PEM) of the service's CA, if it is pinned."""
+        data = self._read("service-ca.pem")
+        return None if data is None else data.decode()
+
+    def save_service_ca(self, pem: str) -> None:
+        """Pin the service's CA."""
+        self._write("service-ca.pem", pem.encode())
+
+    def keep_deletion(self, receipt: Signed) -> None:
+        """Add a checked receipt to those in ``deletions.jsonl``; durable on return.
+
+        Raises:
+            UnwritableError: It cannot be written.
+        """
+        path = self.folder / "deletions.jsonl"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(receipt.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UnwritableError(
+                f"{path} cannot be written ({error.strerror})",
+                safe="The clip is deleted; its receipt comes again as often as you ask.",
+                do="make room, then delete the same clip once more",
+            ) from error
+
     def _read(self, name: str) -> bytes | None:
         try:
             return (self.folder / name).read_bytes()

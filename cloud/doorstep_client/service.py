@@ -116,6 +116,11 @@ class Service:
         with self._asked("DELETE", path, _NO_CONTENT):
             return
 
+    def delete_for(self, path: str, model: type[M]) -> M:
+        """Return the ``model`` that removing what is at ``path`` answers."""
+        with self._asked("DELETE", path, _OK) as answer:
+            return _model_in(answer, model)
+
     def stream(self, path: str, last_id: str | None = None) -> Iterator[str]:
         """Yield the data of each event as the service sends them, until the line breaks.
 

@@ -50,7 +50,10 @@ class Subject(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why, for logs and, for `CLIP_UNKNOWN` and `DELETED`, for the sender; a reader takes any other text."""
+    """Why, for logs and, for `CLIP_UNKNOWN` and `DELETED`, for the sender.
+
+    A reader takes any other text.
+    """
 
     NONE = ""
     CLIP_UNKNOWN = "clip_unknown"
