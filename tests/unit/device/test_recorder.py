@@ -618,6 +618,7 @@ def test_a_camera_that_is_back_too_late_records_nothing_of_it(door: Door) -> Non
     door.recorder.begin_camera(VIDEO)
     door.watch(6)
     assert [manifest.kind for manifest in clips(door.outbox)] == [ClipKind.MOTION]
+    assert not door.recorder.is_recording
 
 
 def test_a_camera_that_is_lost_while_nothing_happens_leaves_no_pre_roll(door: Door) -> None:
