@@ -1,6 +1,6 @@
 """What owners told this doorbell to do: taken once, kept on the card, done, answered.
 
-    commands.json    {"v": 1, "counter": …, "tasks": [{"counter": …, "left": [clip, …]}, …]}
+    commands.json    {"v": 1, "counter": …, "tasks": [{"counter", "sha256", "left": [clip, …]}, …]}
 
 A command is kept together with the clips that it comes to, before the first of them goes.
 Cut in between, the next start goes on with what is left: it waits for nobody to say it
@@ -18,6 +18,7 @@ from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, Problem
 from doorstep_device.ports.disk import Disk
 from doorstep_shared.commands import Command, verify_command
+from doorstep_shared.encoding import Base64Bytes32
 from doorstep_shared.errors import BadMessageError, RefusedError, TryLaterError
 from doorstep_shared.fields import ClipIdField, Counter
 from doorstep_shared.ids import ClipId, DeviceId
@@ -47,12 +48,15 @@ class _Task(BaseModel):
     """A command that was taken.
 
     Attributes:
+        sha256: Of its body. Another with the same counter is another command: a service that
+            was restored from a backup may not know that the counter was used.
         left: Clips that may still be here; without any it is done.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     counter: Counter
+    sha256: Base64Bytes32
     left: tuple[ClipIdField, ...]
 
 
@@ -131,14 +135,14 @@ class Commands:
         command = verify_command(signed, self._membership.owners())
         if (command.household, command.device) != (self._membership.household, self._device):
             raise NotForUsError("this command is for another doorbell")
-        known = next((t for t in self._kept.tasks if t.counter == command.counter), None)
+        known = next((t for t in self._kept.tasks if t.sha256 == signed.body_hash), None)
         if known is not None:
             return () if known.left else (_done(known),)
         if command.counter <= self._kept.counter:
             return (_refused(command, OVERTAKEN),)
         if command.expires <= max(self._not_before_ms, now_ms if is_synced else 0):
             return (_refused(command, TOO_LATE),)
-        return self._begin(command)
+        return self._begin(command, signed.body_hash)
 
     def finish(self) -> tuple[Answer, ...]:
         """Go on with what is not finished; return the answers to what now is.
@@ -157,10 +161,10 @@ class Commands:
             )
         return tuple(_done(task) for task in done)
 
-    def _begin(self, command: Command) -> tuple[Answer, ...]:
+    def _begin(self, command: Command, sha256: bytes) -> tuple[Answer, ...]:
         if sum(bool(task.left) for task in self._kept.tasks) >= MOST_UNFINISHED:
             raise TooManyCommandsError(f"{MOST_UNFINISHED} commands are still being done")
-        task = _Task(counter=command.counter, left=self._named_by(command))
+        task = _Task(counter=command.counter, sha256=sha256, left=self._named_by(command))
         self._keep(command.counter, [*self._kept.tasks, task])
         finished = self.finish()
         return finished if task.left else (*finished, _done(task))

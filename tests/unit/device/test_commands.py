@@ -21,6 +21,7 @@ from doorstep_device.household import Membership
 from doorstep_device.outbox import ClipGoneError, Outbox
 from doorstep_device.ports.disk import DiskReadOnlyError
 from doorstep_shared.claim import DeviceKeys
+from doorstep_shared.encoding import to_base64url
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId, HouseholdId, draw_clip_id
 from doorstep_shared.manifest import ClipKind, ObjectName
@@ -347,7 +348,7 @@ def test_a_command_below_the_newest_is_refused(card: Card) -> None:
 def test_another_command_with_a_counter_that_was_used_is_not_done(card: Card) -> None:
     card.take(delete_order([UNKNOWN]))
     clip = record(card.outbox).clip
-    card.take(delete_order(until=NOW_MS))
+    assert card.take(delete_order(until=NOW_MS)) == refused(OVERTAKEN)
     assert card.clips() == {clip}
 
 
@@ -422,8 +423,18 @@ def test_a_file_of_commands_that_cannot_be_read_is_kept_and_told(data: bytes) ->
 def test_a_newer_agents_further_fields_are_passed_over() -> None:
     disk = SimulatedDisk()
     clip: ClipId = UNKNOWN
-    kept = {"v": 1, "counter": 4, "more": 1, "tasks": [{"counter": 4, "left": [clip], "x": 1}]}
+    order = delete_order([clip], counter=4)
+    task = {"counter": 4, "sha256": to_base64url(order.body_hash), "left": [clip], "x": 1}
+    kept = {"v": 1, "counter": 4, "more": 1, "tasks": [task]}
     disk.write_whole(COMMANDS_PATH, json.dumps(kept).encode())
     card = Card(disk)
     assert card.commands.problems == ()
-    assert card.take(delete_order([clip], counter=4)) == done(4)
+    assert card.take(order) == done(4)
+
+
+def test_the_file_of_commands_is_written_as_its_format_says(card: Card) -> None:
+    order = delete_order([UNKNOWN], counter=7)
+    card.take(order)
+    task = {"counter": 7, "sha256": to_base64url(order.body_hash), "left": []}
+    written = json.loads(card.disk.read(COMMANDS_PATH))
+    assert written == {"v": 1, "counter": 7, "tasks": [task]}
