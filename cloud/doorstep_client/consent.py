@@ -7,11 +7,10 @@ and follow from the one before it, and every one that is named must be shown.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
 
 from doorstep_client.answers import Answer, PolicyList
 from doorstep_client.errors import ConflictError, FalseConsentError, WithheldError
-from doorstep_client.household import ATTEMPTS, Chain, Household, now_ms
+from doorstep_client.household import ATTEMPTS, CONSENT_PATH, Chain, Household, now_ms
 from doorstep_shared.consent import (
     BrokenPolicyError,
     Choices,
@@ -24,8 +23,6 @@ from doorstep_shared.consent import (
 )
 from doorstep_shared.errors import BadMessageError, RefusedError
 from doorstep_shared.signing import Signed, WrongSignatureError
-
-PATH: Final = "/v1/consent-policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +98,8 @@ def read_consent(household: Household) -> Consent:
                 raise _false(error) from error
             chain = newer  # another owner changed it between the two answers
             continue
+        if tuple(policies) != household.home.policies():
+            household.home.save_policies(policies)
         return Consent(verified, len(chain.head.statement.owner_keys), now_ms())
 
 
@@ -167,7 +166,9 @@ def _read_policies(household: Household, chain: Chain) -> list[Signed]:
 
 
 def _page(household: Household, after: int) -> tuple[Signed, ...]:
-    return household.ask(lambda service: service.get(PATH, PolicyList, after=after)).policies
+    return household.ask(
+        lambda service: service.get(CONSENT_PATH, PolicyList, after=after)
+    ).policies
 
 
 def _sign_and_put(
@@ -206,7 +207,7 @@ def _put(household: Household, chain: Chain, policy: ConsentPolicy) -> None:
         "policy": signed.model_dump(mode="json"),
         "statement": household.sign_successor(chain.head, edited).model_dump(mode="json"),
     }
-    household.ask(lambda service: service.put(PATH, Answer, change))
+    household.ask(lambda service: service.put(CONSENT_PATH, Answer, change))
 
 
 def _refuse_changed(seen: Consent, now: Consent) -> None:

@@ -145,6 +145,19 @@ class Home:
         """Store a verified chain."""
         self._write("statements.json", b"".join(s.encode() + b"\n" for s in chain))
 
+    def policies(self) -> tuple[Signed, ...]:
+        """Return the versions of the consent policy verified so far, oldest first."""
+        if (data := self._read("consent.json")) is None:
+            return ()
+        try:
+            return tuple(decode_signed(line) for line in data.splitlines())
+        except DoorstepError as error:
+            raise self._damaged("consent.json") from error
+
+    def save_policies(self, policies: Sequence[Signed]) -> None:
+        """Store verified versions: a service that was put back from a backup may lack some."""
+        self._write("consent.json", b"".join(s.encode() + b"\n" for s in policies))
+
     def founding(self) -> Founding | None:
         """Return the household drawn by an `init` that did not come to its end."""
         if (data := self._read("founding")) is None:

@@ -71,6 +71,8 @@ MAX_COUNTER: Final = 1_000_000
 # Four times what the service takes; a year of epochs is one kilobyte.
 MAX_KEYRING_BYTES: Final = 64 * 1024
 
+CONSENT_PATH: Final = "/v1/consent-policy"
+
 T = TypeVar("T")
 
 
@@ -232,8 +234,10 @@ class Household:
         return len(missing)
 
     def _give_back_one(self, signed: Signed, seq: int, last: int) -> None:
+        named = Statement.model_validate_json(signed.body).policy_hash
+        known = [policy for policy in self.home.policies() if policy.body_hash == named]
         try:
-            self.ask(lambda service: service.post_signed("/v1/statements", signed))
+            self._send_again(signed, known)
         except RefusedError as error:
             raise LostStepsError(
                 f"the service has lost steps {seq} to {last} of your household's history, "
@@ -241,6 +245,19 @@ class Household:
                 safe="This computer and your doorbells know them, and follow no other.",
                 do="tell whoever runs your service: a newer backup of main has them",
             ) from error
+
+    def _send_again(self, statement: Signed, named: Sequence[Signed]) -> None:
+        """Send a statement; if it names another consent policy than the last, with that policy."""
+        try:
+            self.ask(lambda service: service.post_signed("/v1/statements", statement))
+        except ConflictError:
+            if not named:
+                raise
+            change = {
+                "policy": named[0].model_dump(mode="json"),
+                "statement": statement.model_dump(mode="json"),
+            }
+            self.ask(lambda service: service.put(CONSENT_PATH, Answer, change))
 
     def epochs(self) -> dict[int, Identity]:
         """Return the household's epoch keys, each checked against the chain.

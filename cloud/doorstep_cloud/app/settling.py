@@ -23,7 +23,7 @@ from doorstep_cloud.clips.restoring import (
     count_beyond_vault,
     drop_envelopes_of_tombstones,
 )
-from doorstep_cloud.households.restoring import drop_revoked_tokens, drop_ways_in
+from doorstep_cloud.households.restoring import RESTORED, drop_revoked_tokens, drop_ways_in
 from doorstep_cloud.store.backups import LABEL_TABLE, Label, Which, read_label
 from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.passes import forget_pass, note_pass
@@ -91,6 +91,7 @@ def settle_restored(databases: Databases, folder: Path, now_ms: int) -> Settled 
 
 def _settle(unit: Unit, folder: Path, main: Label | None, now_ms: int, done: Settled) -> None:
     if main is not None:
+        note_pass(unit, RESTORED, now_ms)
         dropped = drop_ways_in(unit, now_ms)
         done.sessions_ended, done.tokens_ended = dropped.sessions, dropped.tokens
         with _aside(folder, main) as aside:

@@ -13,8 +13,10 @@ from sqlalchemy import select
 
 from doorstep_cloud.households import chain
 from doorstep_cloud.households.chain import Place
+from doorstep_cloud.households.restoring import RESTORED
 from doorstep_cloud.households.tables import PolicyRow
 from doorstep_cloud.store.databases import Unit
+from doorstep_cloud.store.passes import last_pass
 from doorstep_shared.consent import (
     Choices,
     ConsentPolicy,
@@ -33,6 +35,9 @@ MAX_LISTED: Final = 256
 MAX_CLOCK_OFF_MS: Final = 5 * 60 * 1000
 """How far a policy's date may be from our clock. Notice is counted from that date: dated back, a
 loosening would be seen for less than its 72 hours."""
+
+GIVEN_BACK_MS: Final = 30 * 24 * 3600 * 1000
+"""How long after main was put back from a backup clients may bring versions that it lost."""
 
 MAX_CHANGE_BYTES: Final = 96 * 1024
 """A policy and a statement that lists all doorbells there can be."""
@@ -91,8 +96,8 @@ def write_policy(
 
     Raises:
         BrokenPolicyError: It does not follow, or loosens more than its signatures allow.
-        RefusedError: It is dated more than five minutes from ``now_ms``, or as
-            `chain.append_statement`.
+        RefusedError: It is dated more than five minutes from ``now_ms``, and was not
+            lost with a database put back since; or as `chain.append_statement`.
         BadMessageError: One of the two is no policy, or no statement.
     """
     before = chain.read_head(unit, household).statement
@@ -104,8 +109,8 @@ def write_policy(
     if is_repeated and (known := _known(unit, household, policy)) is not None:
         return Accepted(known, place)
     # Judged by its own date, as everybody will judge it who reads the chain later.
-    accepted = accept_policy(_newest(unit, household, now_ms), policy, before, after)
-    _refuse_date(accepted, now_ms)
+    accepted = accept_policy(_newest(unit, household, 0), policy, before, after)
+    _refuse_date(unit, accepted, now_ms)
     unit.main.add(
         PolicyRow(
             household=household,
@@ -118,11 +123,8 @@ def write_policy(
     return Accepted(accepted, place)
 
 
-def _newest(unit: Unit, household: HouseholdId, now_ms: int) -> Sequence[ConsentPolicy]:
-    """Return the newest versions, oldest first: from one that has long held, if any, to the last.
-
-    A version has long held if it did when the oldest date we take was now.
-    """
+def _newest(unit: Unit, household: HouseholdId, at_ms: int) -> Sequence[ConsentPolicy]:
+    """Return the newest versions, oldest first, back to the one that held at ``at_ms``."""
     rows = unit.main.scalars(
         select(PolicyRow.signed)
         .where(PolicyRow.household == household)
@@ -131,7 +133,7 @@ def _newest(unit: Unit, household: HouseholdId, now_ms: int) -> Sequence[Consent
     found: list[ConsentPolicy] = []
     for signed in rows:
         found.append(_policy(decode_signed(signed)))
-        if found[-1].in_force_at <= now_ms - MAX_CLOCK_OFF_MS:
+        if found[-1].in_force_at <= at_ms:
             break
     return tuple(reversed(found))
 
@@ -150,9 +152,15 @@ def _policy(signed: Signed) -> ConsentPolicy:
     return ConsentPolicy.model_validate_json(signed.body)
 
 
-def _refuse_date(policy: ConsentPolicy, now_ms: int) -> None:
+def _is_given_back(unit: Unit, policy: ConsentPolicy, now_ms: int) -> bool:
+    """Return whether the database may have lost ``policy``: it was put back after its date."""
+    restored_ms = last_pass(unit, RESTORED)
+    return restored_ms is not None and policy.at <= restored_ms > now_ms - GIVEN_BACK_MS
+
+
+def _refuse_date(unit: Unit, policy: ConsentPolicy, now_ms: int) -> None:
     off_ms = policy.at - now_ms
-    if abs(off_ms) <= MAX_CLOCK_OFF_MS:
+    if abs(off_ms) <= MAX_CLOCK_OFF_MS or _is_given_back(unit, policy, now_ms):
         return
     side = "before" if off_ms < 0 else "after"
     raise RefusedError(

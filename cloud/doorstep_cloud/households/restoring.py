@@ -4,12 +4,16 @@ Nothing here ends a unit of work.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from doorstep_cloud.households.tables import ChallengeRow, HouseholdRow, SessionRow, TokenRow
 from doorstep_cloud.store.databases import Unit
+
+RESTORED: Final = "main-restored"
+"""The pass that says when main was last put back: what was signed before may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)

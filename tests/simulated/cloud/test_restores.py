@@ -24,6 +24,7 @@ from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.events.paging import ListQuery
 from doorstep_cloud.households.chain import append_statement
 from doorstep_cloud.households.keyring import read_file
+from doorstep_cloud.households.restoring import RESTORED
 from doorstep_cloud.households.tables import ChallengeRow, SessionRow, TokenRow
 from doorstep_cloud.store.backups import (
     LABEL_TABLE,
@@ -348,6 +349,7 @@ def test_what_the_household_signed_since_is_taken_again_with_the_keyring_of_the_
     state.restore(Which.MAIN, main)
     state.start()
     with state.opened() as databases, databases.write() as unit:
+        assert last_pass(unit, RESTORED) is not None
         append_statement(unit, HOUSEHOLD, after.signed, None, NOW_MS)
         assert read_file(unit, HOUSEHOLD, OWNER.member.member) == KEYRING_FILE
         unit.commit()

@@ -7,12 +7,23 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from doorstep_client import consent_words
 from doorstep_client.answers import Answer
-from doorstep_client.consent import PATH, Consent, plan_change, read_consent, set_consent
-from doorstep_client.errors import ConflictError, FalseConsentError, WithheldError
+from doorstep_client.consent import Consent, plan_change, read_consent, set_consent
+from doorstep_client.errors import (
+    ConflictError,
+    FalseConsentError,
+    LostStepsError,
+    WithheldError,
+)
 from doorstep_client.household import ATTEMPTS, Household
+from doorstep_client.household import CONSENT_PATH as PATH
+from doorstep_cloud.households.consent import GIVEN_BACK_MS
+from doorstep_cloud.households.restoring import RESTORED
+from doorstep_cloud.households.tables import PolicyRow, StatementRow
+from doorstep_cloud.store.passes import note_pass
 from doorstep_shared.consent import (
     EVERYTHING_OFF,
     NOTICE_MS,
@@ -277,6 +288,34 @@ def test_a_version_that_is_taken_and_not_shown_is_told(household: Household, lin
     line.mangle = swallow
     with pytest.raises(WithheldError):
         choose(household, FIRE)
+
+
+def lose(service: Stage, seq: int, version: int) -> None:
+    """Let the service's main database be as it was before ``seq`` and ``version``."""
+    with service.databases.write() as unit:
+        unit.main.execute(delete(StatementRow).where(StatementRow.seq >= seq))
+        unit.main.execute(delete(PolicyRow).where(PolicyRow.version >= version))
+        unit.commit()
+
+
+def test_a_service_put_back_from_a_backup_gets_the_versions_it_lost(
+    household: Household, service: Stage
+) -> None:
+    for wanted in (FIRE, EVERYTHING_OFF):
+        choose(household, wanted)
+    lose(service, 1, 1)
+    service.clock.at_ms += 72 * HOUR_MS
+    with pytest.raises(LostStepsError, match="dated"):  # it was not put back, as far as it knows
+        household.give_back()
+    with service.databases.write() as unit:
+        note_pass(unit, RESTORED, service.clock())
+        unit.commit()
+    assert household.give_back() == 2
+    assert [one.version for one in read_consent(household).policies] == [1, 2]
+    lose(service, 2, 2)
+    service.clock.at_ms += GIVEN_BACK_MS
+    with pytest.raises(LostStepsError, match="dated"):
+        household.give_back()
 
 
 def test_a_clock_that_was_put_back_dates_no_version_before_the_last(
