@@ -134,11 +134,12 @@ class Hashes(ObjectStore):
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
 
-    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> bool:
         content = data if isinstance(data, bytes) else data.read_bytes()
         assert hashlib.sha256(content).digest() == sha256
         if self.held.setdefault(key, sha256) != sha256:
             raise ObjectConflictError("other bytes are here")
+        return True
 
     def sha256_of(self, key: str) -> bytes:
         if key not in self.held:

@@ -32,13 +32,14 @@ class Shelf(ObjectStore):
         self.when_put: Callable[[], None] = lambda: None
         self.when_listed: Callable[[], None] = lambda: None
 
-    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> bool:
         self._answer()
         content = data if isinstance(data, bytes) else data.read_bytes()
         assert hashlib.sha256(content).digest() == sha256
         if self.held.setdefault(key, (content, self.now_ms))[0] != content:
             raise ObjectConflictError("other bytes are here")
         self.when_put()
+        return True
 
     def sha256_of(self, key: str) -> bytes:
         self._answer()

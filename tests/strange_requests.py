@@ -87,10 +87,11 @@ class Memory(ObjectStore):
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
 
-    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> bool:
         assert isinstance(data, bytes)
         assert hashlib.sha256(data).digest() == sha256
         self.held[key] = data
+        return True
 
     def sha256_of(self, key: str) -> bytes:
         return hashlib.sha256(self._find(key)).digest()

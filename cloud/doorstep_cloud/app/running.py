@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from doorstep_cloud.app.figures import (
     read_ingest,
     read_rows,
     read_store,
+    read_worker,
 )
 from doorstep_cloud.app.jobs import EXPIRE
 from doorstep_cloud.app.restoring import clean_up
@@ -43,7 +44,7 @@ from doorstep_cloud.ingest.control import NoteSeconds
 from doorstep_cloud.ingest.service import Ingest
 from doorstep_cloud.settings import Settings
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectMissingError, ObjectStore, connect_objects
+from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_cloud.store.soundness import require_sound
 from doorstep_cloud.web.health import Probe
 from doorstep_cloud.web.metrics import Metrics
@@ -121,6 +122,7 @@ def run_all(settings: Settings) -> None:
             purge_backups=lambda: purge_vault_backups(folder, now_ms()),
             now_ms=now_ms,
         )
+        metrics.watch("worker", partial(read_worker, worker, tidy.expiry))
         admin_app = create_admin_app(
             databases, app.state.probes, settings.public_url, now_ms, remarks=tidy.remarks
         )
@@ -210,13 +212,8 @@ def _enroller(settings: Settings, keys: Credentials) -> Enroller:
 
 
 def _probes(objects: ObjectStore, ingest: Ingest) -> Mapping[str, Probe]:
-    def store() -> None:
-        # Nothing is ever stored under this name; a store that says so is well.
-        with suppress(ObjectMissingError):
-            objects.sha256_of("readyz")
-
     def broker() -> None:
         if not ingest.is_connected:
             raise BrokerAwayError("ingest is not connected to the broker")
 
-    return {"object store": store, "broker": broker}
+    return {"object store": objects.require_bucket, "broker": broker}

@@ -11,7 +11,12 @@ from doorstep_cloud.clips.deletion import note_objects_back
 from doorstep_cloud.clips.service import ObjectState, find_object, object_key, record_stored
 from doorstep_cloud.ingest.senders import find_sender
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.objects import ObjectConflictError, ObjectStore, ObjectStoreError
+from doorstep_cloud.store.objects import (
+    ObjectConflictError,
+    ObjectMissingError,
+    ObjectStore,
+    ObjectStoreError,
+)
 from doorstep_cloud.store.spool import SpoolKey
 from doorstep_shared.errors import TryLaterError
 from doorstep_shared.manifest import PayloadFacts
@@ -44,9 +49,16 @@ class Conflicted:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Store or database are away; the spool is kept."""
+    """Store or database are away, or the store did not keep what it was given.
+
+    The spool is kept.
+
+    Attributes:
+        fact: Why, for the log.
+    """
 
     retry_after_ms: int
+    fact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +106,12 @@ class StoreRoom:
             return self._store(key, facts, path)
         except ObjectConflictError:
             return Conflicted()
+        except ObjectMissingError:
+            # Occupied a moment ago, and gone now.
+            return Failed(RETRY_AFTER_MS, "the object store lost what it had just taken")
         except TryLaterError as error:
             after_ms = RETRY_AFTER_MS if error.after_s is None else round(error.after_s * 1000)
-            return Failed(after_ms)
+            return Failed(after_ms, error.fact)
 
     def _store(self, key: SpoolKey, facts: PayloadFacts, path: Path) -> Outcome:
         with self._databases.read() as unit:
@@ -105,14 +120,27 @@ class StoreRoom:
             if _is_deleted(find_object(unit, key.device, key.clip, key.object)):
                 return Deleted()
         name = object_key(key.clip, key.object)
-        self._objects.put_if_absent(name, path, facts.sha256)
-        if self._objects.sha256_of(name) != facts.sha256:
-            return Conflicted()
+        is_new = self._objects.put_if_absent(name, path, facts.sha256)
+        if flaw := self._flaw(name, facts, is_new=is_new):
+            return flaw
         outcome = self._commit(key, facts)
         if isinstance(outcome, Deleted):
             with suppress(ObjectStoreError):  # then the worker goes there again
                 self._objects.delete(name)
         return outcome
+
+    def _flaw(self, name: str, facts: PayloadFacts, *, is_new: bool) -> Conflicted | Failed | None:
+        """Return what is wrong with what the store says it has; None if it has the true bytes."""
+        try:
+            if self._objects.sha256_of(name) == facts.sha256:
+                return None
+        except ObjectMissingError:
+            return Failed(RETRY_AFTER_MS, "the object store lost what it had just taken")
+        if not is_new:
+            return Conflicted()
+        # Nobody else's: the store changed what we gave it. Left there, it would be in the way.
+        self._objects.delete(name)
+        return Failed(RETRY_AFTER_MS, "the object store kept other bytes than it was given")
 
     def _commit(
         self, key: SpoolKey, facts: PayloadFacts

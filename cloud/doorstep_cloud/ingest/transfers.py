@@ -435,13 +435,14 @@ class TransferDesk:
                 return transfer.receiver.mismatched()
             case Conflicted():
                 return transfer.receiver.conflicted()
-            case Failed(retry_after_ms):
+            case Failed(retry_after_ms, fact):
                 self._counters.add(Count.STORE_FAILED)
                 log.warning(
                     "object_not_stored",
                     clip_id=key.clip,
                     object=key.object.value,
                     device=key.device,
+                    fact=fact,
                 )
                 return transfer.receiver.store_failed(retry_after_ms)
 

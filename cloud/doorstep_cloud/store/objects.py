@@ -28,6 +28,9 @@ CONNECT_TIMEOUT_S: Final = 3
 READ_TIMEOUT_S: Final = 30
 RETRY_AFTER_S: Final = 2.0
 
+STORING: Final = "storing"
+
+_NOT_LET_IN: Final = {401, 403}
 _MISSING: Final = 404
 _EXISTS: Final = 412
 
@@ -62,11 +65,18 @@ class ListedObject:
 
 
 class ObjectStream:
-    """A run of stored bytes on its way; close it, or read it to its end."""
+    """A run of stored bytes on its way; close it, or read it to its end.
 
-    def __init__(self, body: StreamingBody, count: Count = lambda: None) -> None:
+    Attributes:
+        length_bytes: As the store says; None if it does not.
+    """
+
+    def __init__(
+        self, body: StreamingBody, count: Count = lambda: None, *, length_bytes: int | None = None
+    ) -> None:
         self._body = body
         self._count = count
+        self.length_bytes: Final = length_bytes
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +120,10 @@ class ObjectStore:
         with self._counting:
             return self._errors
 
-    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> bool:
         """Store ``data`` under ``key``; the same bytes there already are as good.
+
+        Returns whether nothing was there before: what is there now came with this call.
 
         Args:
             key: Where, such as ``clips/{clip}/file``.
@@ -123,7 +135,7 @@ class ObjectStore:
             ObjectStoreError: The store is away, or did not take them.
         """
         try:
-            with _our_errors("storing", self._count), _opened(data) as body:
+            with _our_errors(STORING, self._count), _opened(data) as body:
                 self._client.put_object(
                     Bucket=self._bucket,
                     Key=key,
@@ -137,6 +149,8 @@ class ObjectStore:
                 raise ObjectConflictError(
                     f"other bytes are already stored as {key}", safe="They were not changed."
                 ) from None
+            return False
+        return True
 
     def sha256_of(self, key: str) -> bytes:
         """Return the SHA-256 of what is stored under ``key``, from the store itself.
@@ -160,9 +174,33 @@ class ObjectStore:
 
         Raises:
             ObjectMissingError: Nothing is stored there.
-            ObjectStoreError: The store is away.
+            ObjectStoreError: The store is away, or has fewer bytes, or sends others.
         """
-        return self._open(key, f"bytes={start}-{end - 1}")
+        stream = self._open(key, f"bytes={start}-{end - 1}")
+        if stream.length_bytes != end - start:
+            stream.close()
+            self._count()
+            raise ObjectStoreError(
+                "the object store sent other bytes than it was asked for",
+                safe="Nothing was passed on.",
+                do="see the object store's log",
+                after_s=RETRY_AFTER_S,
+            )
+        return stream
+
+    def require_bucket(self) -> None:
+        """Return if the store answers for the bucket.
+
+        Raises:
+            ObjectStoreError: It is away, refuses our keys, or has no such bucket.
+        """
+        try:
+            with _our_errors("looking for the bucket", self._count):
+                self._client.head_bucket(Bucket=self._bucket)
+        except ObjectMissingError as error:
+            # The answer to a HEAD has no body that says what is missing.
+            self._count()
+            raise _no_bucket() from error
 
     def delete(self, key: str) -> None:
         """Remove what is stored under ``key``, if anything is.
@@ -196,7 +234,7 @@ class ObjectStore:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
             else:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
-        return ObjectStream(answer["Body"], self._count)
+        return ObjectStream(answer["Body"], self._count, length_bytes=answer.get("ContentLength"))
 
     def _count(self) -> None:
         with self._counting:
@@ -245,6 +283,15 @@ def connect_objects(
     return ObjectStore(client, bucket)
 
 
+def _no_bucket() -> ObjectStoreError:
+    return ObjectStoreError(
+        "the object store does not have the service's bucket",
+        safe="Nothing is lost: what is not stored stays where it is.",
+        do="make it there, or name another with DOORSTEP_CLOUD_S3_BUCKET",
+        after_s=RETRY_AFTER_S,
+    )
+
+
 class _OccupiedError(Exception):
     """Something is stored under the key already."""
 
@@ -279,10 +326,19 @@ def _our_errors(doing: str, count: Count) -> Iterator[None]:
 
 def _translated(error: ClientError, doing: str) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == _EXISTS:
+    if status == _EXISTS and doing == STORING:
         return _OccupiedError()
-    if status == _MISSING and error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+    if status == _MISSING:
+        if error.response.get("Error", {}).get("Code") == "NoSuchBucket":
+            return _no_bucket()
         return ObjectMissingError("nothing is stored here")
+    if status in _NOT_LET_IN:
+        return ObjectStoreError(
+            f"the object store refuses the service's keys ({status}) while {doing}",
+            safe="Nothing is lost: what is not stored stays where it is.",
+            do="see DOORSTEP_CLOUD_S3_ACCESS_KEY and DOORSTEP_CLOUD_S3_SECRET_KEY",
+            after_s=RETRY_AFTER_S,
+        )
     return ObjectStoreError(
         f"the object store answered {status} while {doing}",
         safe="Nothing is lost: what is not stored stays where it is.",

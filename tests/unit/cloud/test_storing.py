@@ -44,10 +44,11 @@ class Shelf(ObjectStore):
         self.held: dict[str, bytes] = {}
         self.when_put: Callable[[], None] = lambda: None
 
-    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> None:
+    def put_if_absent(self, key: str, data: Path | bytes, sha256: bytes) -> bool:
         assert isinstance(data, Path)
         self.held[key] = sha256
         self.when_put()
+        return True
 
     def sha256_of(self, key: str) -> bytes:
         if key not in self.held:
