@@ -1,6 +1,7 @@
 """What an object store must do, tried on the real one."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -110,6 +111,38 @@ def test_what_was_deleted_is_gone_and_may_be_deleted_again(store: ObjectStore, k
     store.delete(key)
     with pytest.raises(ObjectMissingError):
         store.sha256_of(key)
+
+
+def test_what_is_stored_is_listed_by_key_with_size_and_time(store: ObjectStore) -> None:
+    folder = f"listed-{next(NAMES)}/"
+    names = [f"{folder}{clip}/{name}" for clip in "ab" for name in ("details", "file", "thumb")]
+    before_ms = time.time() * 1000
+    for name in reversed(names):
+        store.put_if_absent(name, DATA[: len(name)], sha256(DATA[: len(name)]))
+    store.put_if_absent(f"not-{folder}a/file", b"x", sha256(b"x"))
+    found = list(store.listed(folder))
+    assert [(item.key, item.size_bytes) for item in found] == [(name, len(name)) for name in names]
+    # The store's times are whole seconds.
+    assert all(before_ms - 1000 <= item.stored_at_ms <= time.time() * 1000 for item in found)
+    store.delete(names[0])
+    assert [item.key for item in store.listed(folder)] == names[1:]
+
+
+def test_a_list_goes_on_over_its_pages(store: ObjectStore) -> None:
+    folder = f"pages-{next(NAMES)}/"
+    with ThreadPoolExecutor(8) as threads:
+        list(
+            threads.map(
+                lambda n: store.put_if_absent(f"{folder}{n:04}", b"", sha256(b"")), range(1005)
+            )
+        )
+    assert [item.key for item in store.listed(folder)] == [f"{folder}{n:04}" for n in range(1005)]
+
+
+def test_nothing_is_listed_where_nothing_is(store: ObjectStore) -> None:
+    assert list(store.listed("nowhere/")) == []
+    with pytest.raises(ObjectStoreError):
+        list(store_nowhere().listed(""))
 
 
 def test_a_stream_left_early_gives_its_connection_back(store: ObjectStore, key: str) -> None:
