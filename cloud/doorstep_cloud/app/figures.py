@@ -12,6 +12,8 @@ from typing import Final
 from sqlalchemy import select
 
 from doorstep_cloud.app.credentials import BROKER, CA, INGEST, read_end
+from doorstep_cloud.app.jobs import Expiry
+from doorstep_cloud.app.worker import Worker
 from doorstep_cloud.clips.downloads import DownloadPlaces
 from doorstep_cloud.devices.service import count_online
 from doorstep_cloud.events.hub import Hub
@@ -104,6 +106,23 @@ JOB: Final = Family(
     "When a job of the worker last came to its end, Unix time. Page when it is old.",
     ("job",),
 )
+PASSES: Final = Family(
+    "doorstep_job_passes_total",
+    Kind.COUNTER,
+    "How often a job of the worker came to its end.",
+    ("job",),
+)
+JOB_ERRORS: Final = Family(
+    "doorstep_job_errors_total",
+    Kind.COUNTER,
+    "How often a job of the worker failed, or something it needs was away. Page when it grows.",
+    ("job",),
+)
+HELD: Final = Family(
+    "doorstep_expiry_held",
+    Kind.GAUGE,
+    "1 while nothing goes for its age, since the service's clock may be wrong. Look at the clock.",
+)
 FREE: Final = Family(
     "doorstep_state_free_bytes",
     Kind.GAUGE,
@@ -134,7 +153,7 @@ REFUSED: Final = Family(
 FAMILIES: Final = (
     *(COUNTS, CONNECTION, SETTLED, ADMITTED, BANISHED, ONLINE, WAITING),
     *(TRANSFERS, STORING, SPOOL, STORE_ERRORS, UNAVAILABLE, DATABASE_BYTES, JOB),
-    *(FREE, CERTIFICATE, LISTENERS, DOWNLOADS, PLACES, REFUSED),
+    *(PASSES, JOB_ERRORS, HELD, FREE, CERTIFICATE, LISTENERS, DOWNLOADS, PLACES, REFUSED),
 )
 
 
@@ -174,6 +193,15 @@ def read_rows(databases: Databases, clock: Clock) -> _Found:
         online = count_online(unit, clock())
         jobs = unit.main.execute(select(JobRow.name, JobRow.passed_at_ms)).all()
     return {ONLINE: {(): online}, JOB: {(name,): at_ms / 1000 for name, at_ms in jobs}}
+
+
+def read_worker(worker: Worker, expiry: Expiry) -> _Found:
+    """Return how the worker's jobs went, and whether the clock keeps one from its work."""
+    return {
+        PASSES: {(job,): times for job, times in worker.passes.items()},
+        JOB_ERRORS: {(job,): times for job, times in worker.errors.items()},
+        HELD: {(): expiry.is_held},
+    }
 
 
 def read_disk(folder: Path) -> _Found:

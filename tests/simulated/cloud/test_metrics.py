@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from doorstep_cloud.app import credentials
 from doorstep_cloud.app.figures import (
@@ -17,7 +18,10 @@ from doorstep_cloud.app.figures import (
     read_disk,
     read_rows,
     read_store,
+    read_worker,
 )
+from doorstep_cloud.app.jobs import Expiry
+from doorstep_cloud.app.worker import Job, Worker
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.store.errors import DatabaseUnavailableError
 from doorstep_cloud.store.tables import JobRow
@@ -248,6 +252,21 @@ def test_the_rows_tell_who_is_there_and_when_each_job_passed(home: Stage) -> Non
     found = {one.name: values for one, values in read_rows(home.databases, lambda: NOW_MS).items()}
     assert found["doorstep_doorbells_online"] == {(): 0}
     assert found["doorstep_job_passed_timestamp_seconds"] == {("sweep",): NOW_MS / 1000}
+
+
+def test_the_worker_tells_what_passed_what_failed_and_what_is_held(home: Stage) -> None:
+    def fail() -> None:
+        raise TryLaterError("x")
+
+    worker = Worker(monotonic_s=lambda: 0.0)
+    worker.take([Job("good", 60, lambda: None), Job("bad", 60, fail)])
+    with capture_logs():
+        worker.run_due()
+    expiry = Expiry(home.databases, home.app.state.deleter, lambda: NOW_MS, lambda: 0.0)
+    found = {one.name: values for one, values in read_worker(worker, expiry).items()}
+    assert found["doorstep_job_passes_total"]["good",] == 1
+    assert found["doorstep_job_errors_total"]["bad",] == 1
+    assert found["doorstep_expiry_held"] == {(): expiry.is_held}
 
 
 def test_a_store_that_does_not_answer_is_counted() -> None:
