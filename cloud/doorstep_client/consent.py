@@ -223,5 +223,6 @@ def _false(error: BrokenPolicyError | WrongSignatureError | BadMessageError) -> 
     return FalseConsentError(
         f"the service shows a consent policy that is not your household's: {error.fact}",
         safe="Nothing of it was believed. No clip is given without a person's own key.",
-        do="doorstep consent show        (asks again; if it stays, tell whoever runs your service)",
+        do="doorstep status        (gives back what a restored service lost; if it stays, tell"
+        " whoever runs your service)",
     )

@@ -491,7 +491,7 @@ def test_a_service_that_lies_about_consent_is_told_in_three_lines(
         fact, safe, do = ended.err.strip().splitlines()
         assert "withheld" in fact
         assert safe.startswith("Nothing of it was believed.")
-        assert do.startswith("Do: doorstep consent show")
+        assert do.startswith("Do: doorstep status")
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"policies": None}, {"policies": [7]}, "x", None])
