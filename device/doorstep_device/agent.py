@@ -329,16 +329,18 @@ class Agent:
     async def _motion_began(self, recorder: Recorder, at_us: int) -> None:
         """Record; motion that comes back within one recording is the same event."""
         stamp = self._stamp(at_us)
-        motion = self._motion_event
-        if motion is None or not recorder.is_recording:
-            event = self._event(stamp)
-            motion = event.event
-            log.info("motion_began", event_id=motion)
-            await self._store(ClipKind.MOTION, event)
+        if self._motion_event is not None:
+            # The recorder decides: its clip may end before it hears of this.
+            await self._tell(recorder, recorder.motion_came_back, self._motion_event, stamp)
+            if self._motion_event is not None:
+                return
+        event = self._event(stamp)
+        log.info("motion_began", event_id=event.event)
+        await self._store(ClipKind.MOTION, event)
         # Until the recorder was told, each packet that passes by forgets the event.
-        await self._tell(recorder, recorder.motion_began, motion, stamp)
+        await self._tell(recorder, recorder.motion_began, event.event, stamp)
         if recorder.is_recording:
-            self._motion_event = motion
+            self._motion_event = event.event
 
     async def _tick(self) -> None:
         """Let the recorder end a clip even when packets have stopped."""

@@ -168,6 +168,11 @@ class Recorder:
         """Record from before ``stamp`` until after `motion_ended`."""
         self._happen(Signal.MOTION_BEGAN, ClipKind.MOTION, event, stamp)
 
+    def motion_came_back(self, event: EventId, stamp: Stamp) -> None:
+        """Go on with the clip under way, if there is one: then it is the same motion."""
+        if self.is_recording:
+            self.motion_began(event, stamp)
+
     def motion_ended(self, at_us: int) -> None:
         """Let the post-roll begin; harmless when nothing moved."""
         self._episode = self._episode.feed(Signal.MOTION_ENDED, at_us)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,6 +21,7 @@ from doorstep_device.ports.camera import (
 )
 from doorstep_device.ports.disk import DiskFullError
 from doorstep_device.ports.panel import Light
+from doorstep_device.recorder import Recorder
 from doorstep_device.rules.backoff import Backoff
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ClipKind, Manifest
@@ -468,6 +469,33 @@ async def test_a_packet_that_passes_by_does_not_take_the_event_from_its_motion(
     (manifest,) = await recorded(bell)
     assert list(manifest.events) == bell.motions()
     assert len(bell.motions()) == 1
+
+
+async def test_motion_that_comes_back_just_after_the_clip_ended_is_another_event(
+    bell: SimulatedDoorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder ends a clip on a thread of its own, before the agent hears of it."""
+    await bell.film(3)
+    await bell.film(2, MOVING)
+    await bell.film(2)
+    tell = bell.agent._tell
+    ends = ["motion_came_back", "motion_began"]
+
+    async def tell_when_the_clip_has_ended(
+        recorder: Recorder, call: Callable[..., None], *args: object
+    ) -> None:
+        if ends and call.__name__ in ends:
+            ends.clear()
+            await tell(recorder, recorder.pass_time, bell.clock.at_us + 60_000_000)
+        await tell(recorder, call, *args)
+
+    monkeypatch.setattr(bell.agent, "_tell", tell_when_the_clip_has_ended)
+    await bell.film(2, MOVING)
+    monkeypatch.undo()
+    await bell.film(10)
+    first, second = await recorded(bell, 2)
+    assert len(bell.motions()) == 2
+    assert [*first.events, *second.events] == bell.motions()
 
 
 async def test_rings_are_kept_and_told_while_a_clip_is_being_ended(

@@ -214,13 +214,24 @@ def test_motion_that_comes_back_as_the_same_event_is_listed_once(door: Door) -> 
     moved = door.move("motion")
     door.stand_still()
     door.watch(1)
-    door.recorder.motion_began(moved, stamp(door.at_us))
+    door.recorder.motion_came_back(moved, stamp(door.at_us))
     door.watch(5)
     assert door.recorder.is_recording
     door.stand_still()
     door.watch(3)
     (manifest,) = clips(door.outbox)
     assert manifest.events == (moved,)
+
+
+def test_motion_cannot_come_back_to_a_clip_that_has_ended(door: Door) -> None:
+    door.watch(3)
+    moved = door.move("motion")
+    door.stand_still()
+    door.watch(5)
+    door.recorder.motion_came_back(moved, stamp(door.at_us))
+    door.watch(5)
+    assert not door.recorder.is_recording
+    assert len(clips(door.outbox)) == 1
 
 
 def test_two_visits_are_two_clips(door: Door) -> None:
