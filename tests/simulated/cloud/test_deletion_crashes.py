@@ -238,6 +238,9 @@ def test_killed_after_any_step_a_clip_ends_deleted_once_and_is_never_half_there(
         assert {key.split("/")[1] for key in shelf.held} == {other.id for other in others}
         assert not holds_envelope(killed, clip)
         assert all(holds_envelope(killed, other) for other in others)
+        vault = b"".join(path.read_bytes() for path in killed.glob("vault.db*"))
+        assert clip.id.encode() not in vault
+        assert others[0].id.encode() in vault
         assert service.shown() == {other.id for other in others}
         with service.databases.read() as unit:
             tombstones = unit.main.scalars(

@@ -18,7 +18,7 @@ retention, tombstone; enrolment; wall time, monotonic time; leaf, tile, checkpoi
 
 # What is not built yet; whoever builds it takes the word from here and from the page.
 LATER: Final = """\
-twin; retention, tombstone; assistance request; officer; grant, release, revocation
+twin; assistance request; officer; grant, release, revocation
 legal demand; leaf, tile, checkpoint, witness"""
 
 
