@@ -439,8 +439,13 @@ def test_a_file_of_another_kind_is_refused_with_its_reason(state: State) -> None
     odd = change(state.back_up_main("odd"), "UPDATE doorstep_backup SET database = 'attic'")
     mixed = change(state.back_up_main("mixed"), "CREATE TABLE keyring (x)")
     without = change(state.back_up_main("without"), "DROP TABLE alembic_version")
+    lone = change(
+        state.back_up_main("lone"),
+        "INSERT INTO presence VALUES ('nobody', '', 0, 0, '', 0, NULL, NULL, NULL)",
+    )
     before = everything_in(state.folder)
     for which, file, said in (
+        (Which.MAIN, lone, "it is damaged: a row refers to one that is not there"),
         (Which.MAIN, vault, "it is one of vault, not of main"),
         (Which.VAULT, main, "it is one of main, not of vault"),
         (Which.MAIN, newer, "its tables are at 9999, which this version lacks"),
