@@ -493,4 +493,5 @@ def test_every_topic_that_doorbells_write_has_a_longest_body() -> None:
         Leaf.ACK,
         Leaf.STATEMENTS,
         Leaf.FILE_REPLY,
+        Leaf.DELETE,
     }
