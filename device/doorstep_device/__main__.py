@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -40,6 +40,9 @@ app = typer.Typer(
     help="The doorbell's own agent. It seals what it records before it touches the card.",
 )
 stderr = Console(stderr=True, highlight=False)
+
+# A few minutes of video, and the room the agent keeps for rings.
+LEAST_FREE_BYTES: Final = 256_000_000
 
 StateDir = Annotated[
     Path | None,
@@ -178,7 +181,15 @@ def _checks(settings: DeviceSettings) -> Iterator[tuple[str, Callable[[], str]]]
     def card() -> str:
         disk.write_whole("check", b"")
         disk.remove("check")
-        return f"writes, {disk.free_bytes() / 1e9:.1f} GB free"
+        free_bytes = disk.free_bytes()
+        if free_bytes < LEAST_FREE_BYTES:
+            raise RefusedError(
+                f"only {free_bytes / 1e6:.0f} MB are free in {settings.state_dir}: rings are kept "
+                "and sent, clips soon cannot be",
+                do="remove what is not Doorstep's, or give it a larger card; then: "
+                "doorstep-device check",
+            )
+        return f"writes, {free_bytes / 1e9:.1f} GB free"
 
     def belongs() -> str:
         return f"doorbell {read_keys(disk).public.device} of the household at " + (

@@ -72,7 +72,7 @@ def enrol(disk: Disk, claim_text: str, ask: Ask, random: Random) -> Enrolment:
         TryLaterError: The service cannot be reached.
         RefusedError: The service does not take this claim.
     """
-    claim = parse_claim(claim_text)
+    claim = _read(claim_text)
     if disk.exists(ENROLMENT_PATH):
         return _same_household(read_enrolment(disk), claim)
     keys = keys_or_new(disk, random)
@@ -91,6 +91,18 @@ def enrol(disk: Disk, claim_text: str, ask: Ask, random: Random) -> Enrolment:
     # Last: with this file the doorbell is enrolled, without it nothing happened.
     disk.write_whole(ENROLMENT_PATH, enrolment.model_dump_json().encode())
     return enrolment
+
+
+def _read(claim_text: str) -> Claim:
+    try:
+        return parse_claim(claim_text)
+    except BadMessageError as error:
+        raise BadMessageError(
+            error.fact,
+            safe="Nothing was changed, and nothing was sent.",
+            do="doorstep-device enrol -        (and type the claim again, whole; "
+            "`doorstep device add` prints it and keeps it for a day)",
+        ) from error
 
 
 def _same_household(enrolment: Enrolment, claim: Claim) -> Enrolment:
