@@ -214,6 +214,7 @@ def _enroller(settings: Settings, keys: Credentials) -> Enroller:
 def _probes(objects: ObjectStore, ingest: Ingest) -> Mapping[str, Probe]:
     def broker() -> None:
         if not ingest.is_connected:
-            raise BrokerAwayError("ingest is not connected to the broker")
+            why = f": {ingest.trouble}" if ingest.trouble else ""
+            raise BrokerAwayError(f"ingest is not connected to the broker{why}")
 
     return {"object store": objects.require_bucket, "broker": broker}

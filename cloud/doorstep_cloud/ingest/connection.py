@@ -11,9 +11,12 @@ connection, or a second of it for each packet (ADR 0028).
 
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from doorstep_cloud.ingest.counters import Count, IngestCounters
+from doorstep_cloud.ingest.trouble import Trouble, describe
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +88,11 @@ class Connection:
         self._on_ready = on_ready
         self._counters = counters
         self._ready = threading.Event()
+        self._trouble: Trouble | None = None
+        self._is_stopping = False
+        self._context = ssl.create_default_context(cafile=str(address.ca))
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.load_cert_chain(address.certificate, address.key)
         self._client = self._make_client()
 
     @property
@@ -96,6 +105,11 @@ class Connection:
         """Return whether messages can come: connected and subscribed."""
         return self._ready.is_set()
 
+    @property
+    def trouble(self) -> Trouble | None:
+        """Return why it is not connected, once that is known; None while it is."""
+        return self._trouble
+
     def start(self) -> None:
         """Connect in the background, again and again until `stop`."""
         self._client.connect_async(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
@@ -103,6 +117,7 @@ class Connection:
 
     def stop(self) -> None:
         """Disconnect and end the thread."""
+        self._is_stopping = True
         self._client.disconnect()
         self._client.loop_stop()
         self._ready.clear()
@@ -122,10 +137,7 @@ class Connection:
             clean_session=True,
             protocol=MQTTProtocolVersion.MQTTv311,
         )
-        context = ssl.create_default_context(cafile=str(self._address.ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._address.certificate, self._address.key)
-        client.tls_set_context(context)
+        client.tls_set_context(self._context)
         client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
         client.max_inflight_messages_set(MAX_UNDERWAY)
         client.max_queued_messages_set(MAX_UNSENT)
@@ -141,13 +153,17 @@ class Connection:
         self, client: Client, _: object, __: ConnectFlags, code: ReasonCode, ___: Properties | None
     ) -> None:
         if code.is_failure:
+            self._trouble = Trouble(
+                f"the broker knows ingest's certificate and refuses it: {code}",
+                "see the broker's log",
+            )
             log.warning("broker_refused_ingest", connection=self._name, code=str(code))
             return
         client.subscribe([(name, 1) for name in self._filters])
 
     def _on_connect_fail(self, _: Client, __: object) -> None:
-        # Its TLS may be at fault too: paho says no more. It tries again by itself.
-        log.warning("broker_unreachable", connection=self._name)
+        # paho calls this while it handles the error, and says no more of it itself.
+        self._note_trouble(sys.exc_info()[1])
 
     def _on_subscribe(
         self, _: Client, __: object, ___: int, codes: list[ReasonCode], ____: Properties | None
@@ -155,6 +171,7 @@ class Connection:
         if any(code.is_failure for code in codes):
             log.error("broker_refused_subscription", connection=self._name)
             return
+        self._trouble = None
         self._ready.set()
         log.info("ingest_connected", connection=self._name)
         self._on_ready()
@@ -162,8 +179,21 @@ class Connection:
     def _on_disconnect(
         self, _: Client, __: object, ___: DisconnectFlags, code: ReasonCode, ____: Properties | None
     ) -> None:
-        self._ready.clear()
-        log.info("ingest_disconnected", connection=self._name, code=str(code))
+        if self._ready.is_set():
+            self._ready.clear()
+            log.info("ingest_disconnected", connection=self._name, code=str(code))
+        elif not self._is_stopping:
+            self._note_trouble(None)
+
+    def _note_trouble(self, error: BaseException | None) -> None:
+        """Say why there is no connection; it is tried again by paho, with what the files hold."""
+        address = self._address
+        found = describe(address.certificate, address.ca, error, datetime.now(tz=UTC))
+        self._trouble = found
+        log.warning("broker_unreachable", connection=self._name, fact=found.fact, do=found.do)
+        # Half-made files are as good as the old ones: there is a next time.
+        with suppress(OSError):
+            self._context.load_cert_chain(address.certificate, address.key)
 
     def _on_message(self, _: Client, __: object, message: MQTTMessage) -> None:
         try:

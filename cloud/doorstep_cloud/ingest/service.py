@@ -135,6 +135,12 @@ class Ingest:
         are_up = all(connection.is_connected for connection in self._connections)
         return are_up and self._admission.is_settled
 
+    @property
+    def trouble(self) -> str:
+        """Return why no doorbell is heard just now, as far as that is known; else nothing."""
+        found = (one.trouble for one in self._connections)
+        return next((trouble.fact for trouble in found if trouble is not None), "")
+
     def load(self) -> Load:
         """Return what there is to do just now; any thread may ask."""
         return Load(
