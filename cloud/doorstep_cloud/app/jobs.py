@@ -8,6 +8,7 @@ import structlog
 
 from doorstep_cloud.clips.deleter import BATCH, Deleter
 from doorstep_cloud.clips.deletion import forget_tombstones, newest_announcement
+from doorstep_cloud.devices.commands import prune_commands
 from doorstep_cloud.events.service import MOST_DELETED, delete_events_over
 from doorstep_cloud.households.preferences import retention_of_all
 from doorstep_cloud.households.retention import Watch
@@ -95,6 +96,14 @@ class Expiry:
             count += deleted
             if deleted < MOST_DELETED:
                 return count
+
+
+def drop_commands(databases: Databases, now: int) -> int:
+    """Forget what doorbells were told to do weeks ago; return how many commands that were."""
+    with databases.write() as unit:
+        dropped = prune_commands(unit, now)
+        unit.commit()
+    return dropped
 
 
 def drop_tombstones(databases: Databases, now: int) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from doorstep_cloud.app.jobs import drop_tombstones
+from doorstep_cloud.app.jobs import drop_commands, drop_tombstones
 from doorstep_cloud.clips.deleter import BATCH, Deleter
 from doorstep_cloud.clips.deletion import (
     clips_without_envelope,
@@ -117,6 +117,7 @@ class Sweeper:
             if report.is_clock_believed:
                 self._sweep_vault(report)
                 report.tombstones_dropped = drop_tombstones(self._databases, self._now_ms())
+                drop_commands(self._databases, self._now_ms())
             self._sweep_clips(report)
             self._sweep_objects(report)
             with self._databases.write() as unit:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from doorstep_cloud.app.jobs import drop_commands
 from doorstep_cloud.devices.commands import (
     KEPT_MS,
     LONGEST_MS,
@@ -283,3 +284,11 @@ def test_only_the_newest_commands_are_shown(owned: Owned) -> None:
     assert states[0][0] == MOST_LISTED + 2
     with owned.home.databases.read() as unit:
         assert list_commands(unit, BELL, owned.home.clock()).next_counter == MOST_LISTED + 3
+
+
+def test_the_worker_forgets_what_is_old(owned: Owned) -> None:
+    for counter in (1, 2):
+        owned.send(owned.order(counter))
+    now = owned.home.clock() + KEPT_MS + 1
+    assert drop_commands(owned.home.databases, now) == 1
+    assert drop_commands(owned.home.databases, now) == 0
