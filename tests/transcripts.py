@@ -257,7 +257,9 @@ def not_a_video(place: Place) -> None:
     place.type("doorstep-device motion door.mp4 --csv motion.csv")
     place.type("doorstep-device motion dor.mp4 --csv motion.csv")
     place.say("The film itself, from a rendered door.")
-    place.type("doorstep-sim scene --seconds 2 --out door-1.mp4 --truth door-1.csv > scene.txt 2>&1")
+    place.type(
+        "doorstep-sim scene --seconds 2 --out door-1.mp4 --truth door-1.csv > scene.txt 2>&1"
+    )
     place.type("doorstep-device motion door-1.mp4 --csv door-1.mp4")
     place.type("doorstep-device motion door-1.mp4 --csv motion.csv > motion.txt 2>&1")
 
