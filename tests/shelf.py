@@ -55,7 +55,7 @@ class Shelf(ObjectStore):
         self._answer()
         for key, (content, at_ms) in sorted(self.held.items()):
             self.when_listed()
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key in self.held:
                 yield ListedObject(key, len(content), at_ms)
 
     def _answer(self) -> None:

@@ -168,6 +168,23 @@ def test_an_object_that_is_stored_while_the_sweep_runs_is_none_of_its_findings(
     assert world.is_there(late[0])
 
 
+def test_a_clip_that_is_deleted_while_the_sweep_runs_is_not_missed(world: World) -> None:
+    first, last = sorted((world.keep(0), world.keep(1)), key=lambda clip: clip.id)
+    listed: list[int] = []
+
+    def delete_the_last() -> None:
+        listed.append(1)
+        # By the second the sweep knows the rows of both.
+        if len(listed) == 2:
+            world.deleter.delete_silently([last.id])
+            world.deleter.delete_objects()
+
+    world.shelf.when_listed = delete_the_last
+    assert world.sweep() == SweepReport()
+    assert world.is_there(first)
+    assert not world.is_there(last)
+
+
 def test_an_envelope_that_never_got_its_clip_goes_after_a_day(world: World) -> None:
     kept = world.keep()
     stray = make_clip(FRONT, HOUSEHOLD, RECIPIENT, seed=9)
