@@ -9,6 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from doorstep_client.deletion import Doomed, Wish, delete_clip, tell_doorbells
+from doorstep_client.errors import NotThereError
+from doorstep_client.household import Household
 from doorstep_cloud.app.upkeep import OBJECTS, Upkeep
 from doorstep_cloud.app.worker import Worker
 from doorstep_cloud.clips.service import object_key
@@ -27,6 +30,7 @@ from doorstep_shared.wire import DELETED
 from tests.cast import bearer
 from tests.cloud_world import RECEIPT_KEY, House, WebServer, app_over
 from tests.people import NOW_MS, doorbell
+from tests.running import Home, ring
 from tests.scripted_doorbell import Clip, ScriptedDoorbell, make_clip
 from tests.services import Mosquitto, SeaweedFs, mosquitto, wait_until
 
@@ -196,3 +200,42 @@ def test_while_the_store_is_away_clips_are_deleted_and_the_objects_go_after_a_re
     wait_until(lambda: is_stored(objects, clip), what="the store, back with what it held")
     with start():
         wait_until(lambda: not is_stored(objects, clip), what="the objects' end")
+
+
+def secrets_of(age_file: bytes) -> list[bytes]:
+    """Return the parts of an age file's header that open it: the wrapped key and the MAC."""
+    header = age_file[: age_file.index(b"\n", age_file.index(b"\n---") + 1)]
+    return [part for part in header.split() if len(part) >= 40]
+
+
+def files_with(folder: Path, parts: list[bytes]) -> list[str]:
+    """Return the files below ``folder`` that hold one of ``parts``."""
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and any(part in path.read_bytes() for part in parts)
+    ]
+
+
+def test_after_the_receipt_no_file_of_the_service_opens_the_clip_and_the_doorbell_forgets_it(
+    home: Home,
+) -> None:
+    """Promise 7, its first half: on the whole product, in every file it writes."""
+    with home.doorbell() as bell, Household(home.owner.home) as household:
+        clip = home.wait_until_stored(ring(bell))
+        path = f"/v1/clips/{clip.id}/file.age"
+        sealed = household.ask(lambda service: service.get_bytes(path, 40_000_000))
+        parts = secrets_of(sealed)
+        assert len(parts) >= 2
+        found = files_with(home.stack.folder, parts)
+        assert found
+        assert all(name.startswith("cloud/vault.db") for name in found)
+        deletion = delete_clip(household, clip.id)
+        assert deletion.clip == clip.id
+        assert files_with(home.stack.folder, parts) == []
+        with pytest.raises(NotThereError):
+            household.ask(lambda service: service.get_bytes(path, 40_000_000))
+        wish = Wish(clips=[clip.id])
+        assert tell_doorbells(household, wish, [Doomed(clip.id, clip.device)]) == []
+        on_card = home.card / "outbox" / clip.id
+        wait_until(lambda: not on_card.exists(), within_s=60, what="the doorbell's own copy")
