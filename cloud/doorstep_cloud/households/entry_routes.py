@@ -60,7 +60,16 @@ class SessionAnswer(BaseModel):
 class TokenWish(_Asked):
     """What a new token shall be called, may do, and how many days it lasts."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, examples=["kitchen tablet"])]
+    # SQLite counts characters up to the first NUL; and a name is shown in a line.
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[^\x00-\x1f\x7f]+$",
+            examples=["kitchen tablet"],
+        ),
+    ]
     scopes: Annotated[set[Scope], Field(min_length=1, examples=[["events:read"]])]
     days: Annotated[int, Field(ge=1, le=tokens.MAX_DAYS)]
 

@@ -16,6 +16,7 @@ TAKES: Final[Mapping[tuple[str, str], str]] = {
     ("query", "limit"): "a number from 1 to 200",
     ("query", "cursor"): "what stands behind cursor= in the `next` of the page before",
     ("query", "after"): "the number of the last one you have, 0 or more",
+    ("path", "device"): "a doorbell's id, as in /v1/devices",
     ("path", "clip"): "a clip's id, as in /v1/clips, or latest",
     ("path", "name"): "file, thumb or details",
     ("path", "claim_id"): "the 22 characters that POST /v1/claims was given",
@@ -23,7 +24,7 @@ TAKES: Final[Mapping[tuple[str, str], str]] = {
     ("header", "last-event-id"): "the id of an event heard before",
     ("query", "if_days"): "a number from 1 to 60",
     ("body", "retention_days"): "a number from 1 to 60",
-    ("body", "name"): "1 to 64 characters",
+    ("body", "name"): "1 to 64 characters, no control characters",
     ("body", "days"): "a number from 1 to 90",
     ("body", "scopes"): "a list of scopes such as events:read",
 }

@@ -446,6 +446,8 @@ def test_a_token_ends_when_it_said(home: Stage) -> None:
     "wish",
     [
         {"name": "", "scopes": ["events:read"], "days": 1},
+        {"name": "\x00", "scopes": ["events:read"], "days": 1},
+        {"name": "two\nlines", "scopes": ["events:read"], "days": 1},
         {"name": "x", "scopes": [], "days": 1},
         {"name": "x", "scopes": ["everything"], "days": 1},
         {"name": "x", "scopes": ["events:read"], "days": 91},
