@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from fastapi import Depends, FastAPI
+from sqlalchemy import text
 
 from doorstep_cloud.access.attempts import Attempts
 from doorstep_cloud.access.policy import rules_as_json
@@ -155,8 +156,9 @@ def _deleter(parts: Parts, places: DownloadPlaces) -> Deleter:
 def _database_probe(databases: Databases) -> Probe:
     def probe() -> None:
         with databases.read() as unit:
-            unit.main.connection()
-            unit.vault.connection()
+            # A transaction by itself reads no page.
+            for session in (unit.main, unit.vault):
+                session.execute(text("select count(*) from sqlite_master"))
 
     return probe
 

@@ -115,6 +115,7 @@ class Databases:
         self.vault = vault
         # SQLite's own waiting polls with growing pauses; a lock wakes the next writer at once.
         self._writing = threading.Lock()
+        self._places: dict[Engine, tuple[int, int]] = {}
         self._counting = threading.Lock()
         self._unavailable: dict[_Mode, int] = dict.fromkeys(_Mode, 0)
 
@@ -167,12 +168,31 @@ class Databases:
             )
         try:
             with self._counted(_Mode.WRITE), ExitStack() as stack:
+                self._require_in_place()
                 unit = self._unit(_Mode.WRITE, stack)
                 unit.vault.connection()
                 unit.main.connection()
                 yield unit
         finally:
             self._writing.release()
+
+    def _require_in_place(self) -> None:
+        """Return if the files that connections write to still have their names.
+
+        SQLite goes on writing to a file that was deleted, and tells nobody.
+        """
+        for engine in (self.vault, self.main):
+            known, found = self._places.get(engine), _place_of(Path(engine.url.database or ""))
+            if found is not None:
+                self._places[engine] = found
+            if known is not None and known != found:
+                engine.dispose()
+                raise DatabaseUnavailableError(
+                    "a database file is not where it was",
+                    safe="Nothing of this was kept by half.",
+                    do="doorstep-cloud check        (after the file is back)",
+                    after_s=1.0,
+                )
 
     @contextmanager
     def _counted(self, mode: _Mode) -> Iterator[None]:
@@ -234,6 +254,15 @@ class Databases:
         vault = stack.enter_context(_session(self.vault.execution_options(**options)))
         main = stack.enter_context(_session(self.main.execution_options(**options)))
         return Unit(main, vault, mode)
+
+
+def _place_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def sqlite_engine(path: Path, *, is_new: bool = True) -> Engine:
