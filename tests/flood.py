@@ -107,25 +107,32 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a service must have of a clip that it gave receipts for."""
+    """What a service must have of a clip that it gave receipts for.
+
+    Attributes:
+        manifest: SHA-256 of the signed container, as ``envelopes`` and ``payloads`` have it of
+            theirs: thousands of these are remembered while memory is measured.
+    """
 
     id: ClipId
     manifest: bytes
-    envelopes: dict[str, bytes]
-    sha256: dict[str, bytes]
+    envelopes: tuple[bytes, ...]
+    payloads: tuple[bytes, ...]
 
     @classmethod
     def of(cls, clip: Clip) -> "Kept":
         """Return what must be kept of ``clip``."""
         return cls(
             id=clip.id,
-            manifest=clip.signed.encode(),
-            envelopes={name.value: box.envelope for name, box in clip.boxes.items()},
-            sha256={
-                object_key(clip.id, name): hashlib.sha256(box.payload).digest()
-                for name, box in clip.boxes.items()
-            },
+            manifest=sha256(clip.signed.encode()),
+            envelopes=tuple(sha256(clip.boxes[name].envelope) for name in SIZES),
+            payloads=tuple(sha256(clip.boxes[name].payload) for name in SIZES),
         )
+
+
+def sha256(data: bytes) -> bytes:
+    """Return what ``data`` hashes to."""
+    return hashlib.sha256(data).digest()
 
 
 class Hashes(ObjectStore):
@@ -546,7 +553,7 @@ def _judge(service: FloodedService, honest: list[Honest], own: list[Clip]) -> No
         if row.device == MALLORY.device.id:
             assert row.id in mallorys
         else:
-            assert row.manifest == clips[ClipId(row.id)].manifest
+            assert sha256(row.manifest) == clips[ClipId(row.id)].manifest
             assert row.household == households[DeviceId(row.device)]
             assert row.stored_at_ms is not None
     assert {row.id for row in rows} - mallorys == set(clips)
@@ -554,9 +561,11 @@ def _judge(service: FloodedService, honest: list[Honest], own: list[Clip]) -> No
         if (known := clips.get(ClipId(envelope.clip))) is None:
             assert envelope.clip in mallorys
         else:
-            assert envelope.envelope == known.envelopes[envelope.object]
+            place = list(SIZES).index(ObjectName(envelope.object))
+            assert sha256(envelope.envelope) == known.envelopes[place]
     for clip in clips.values():
-        assert clip.sha256.items() <= service.store.held.items()
+        held = tuple(service.store.held[object_key(clip.id, name)] for name in SIZES)
+        assert held == clip.payloads
 
 
 @contextmanager

@@ -344,7 +344,8 @@ class Asker:
             case "null":
                 return None
             case _:
-                ids = [*self._own["clip"], *self._foreign["clip"], *self._foreign["device"]]
+                # No name of the other household: what is named so would be listed so.
+                ids = self._own["clip"]
                 return draw.choice((*_ODD_TEXTS, *ids, "A" * 22, "A" * 43, self._text()))
 
     def _make_actors(self) -> dict[str, dict[str, str]]:
