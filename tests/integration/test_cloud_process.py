@@ -23,6 +23,7 @@ from doorstep_shared.signing import Kind, sign
 from doorstep_shared.statements import sign_statement
 from tests.cast import as_json, keyring_files
 from tests.people import OWNER, first_statement
+from tests.played_s3 import Fault, played_s3
 from tests.services import wait_until
 
 COMMAND = (sys.executable, "-W", "error", "-m", "doorstep_cloud")
@@ -195,6 +196,24 @@ def test_while_it_runs_it_answers_its_user_and_holds_its_folder(place: Place) ->
             second = error_of(place.run(command))
             assert f"process {running.process.pid}" in second[0]
             assert "PostgreSQL" in second[2]
+
+
+def test_a_bucket_that_is_missing_is_said_at_the_start_and_when_asked(place: Place) -> None:
+    with played_s3() as store:
+        store.fault = Fault.NO_BUCKET
+        at_it = {**place.environment, "DOORSTEP_CLOUD_S3_ENDPOINT": store.endpoint}
+        other = Place(place.folder, place.url, at_it)
+        with other.migrated().running() as running:
+            wait_until(lambda: running.has_said("object_store_unwell"), what="a word of the store")
+            assert any("make it there, or name another" in line for line in running.log)
+            said = other.run("check").stdout
+            assert "object store: the object store does not have the service's bucket" in said
+            store.fault = None
+            wait_until(
+                lambda: "object store: well" in other.run("check").stdout,
+                what="a store that is well",
+            )
+            assert running.stop() == 0
 
 
 def test_a_service_that_was_killed_starts_again(place: Place) -> None:

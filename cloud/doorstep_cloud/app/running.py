@@ -1,6 +1,7 @@
 """`doorstep-cloud all`: the whole service in one process, from settings to a clean end."""
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -48,7 +49,7 @@ from doorstep_cloud.store.objects import ObjectStore, connect_objects
 from doorstep_cloud.store.soundness import require_sound
 from doorstep_cloud.web.health import Probe
 from doorstep_cloud.web.metrics import Metrics
-from doorstep_shared.errors import TryLaterError
+from doorstep_shared.errors import DoorstepError, TryLaterError
 from doorstep_shared.ids import ClipId
 
 # Beside web threads that stream: workers that store.
@@ -142,6 +143,9 @@ def run_all(settings: Settings) -> None:
             (create_server(admin_app, is_behind_proxy=False), admin),
         )
         _log.info("service_started")
+        # In a thread of its own: a store that hangs keeps nobody from starting.
+        looking = _objects(settings, 1, answer_s=_PROBE_ANSWER_S)
+        threading.Thread(target=_tell_of_store, args=(looking,), daemon=True).start()
 
         def end_what_goes_on() -> None:
             hub.close()
@@ -209,6 +213,14 @@ def _enroller(settings: Settings, keys: Credentials) -> Enroller:
         broker_host=settings.device_broker_host,
         broker_port=settings.device_broker_port,
     )
+
+
+def _tell_of_store(objects: ObjectStore) -> None:
+    """Say what is wrong with the object store; the service waits for it, as doorbells do."""
+    try:
+        objects.require_bucket()
+    except DoorstepError as error:
+        _log.warning("object_store_unwell", fact=error.fact, safe=error.safe, do=error.do)
 
 
 def _probes(objects: ObjectStore, ingest: Ingest) -> Mapping[str, Probe]:
