@@ -124,6 +124,7 @@ class Agent:
             read_health=self._read_health,
             on_head=self._on_head,
             on_announced=self._on_announced,
+            on_service_back=self._on_service_back,
             on_deleted=self._on_deleted,
         )
         self._delivery = Delivery(
@@ -377,7 +378,7 @@ class Agent:
             log.info("clip_finished", clip_id=clip)
         for failure in failures:
             log.error("recording_failed", clip_id=failure.clip, reason=failure.error.fact)
-        if finished:
+        if finished or failures:
             self._uplink.nudge()
             self._uplink.look_at_commands()
         self._is_recording = is_recording
@@ -414,6 +415,9 @@ class Agent:
 
     def _on_announced(self) -> None:
         self._delivery.nudge()
+
+    def _on_service_back(self) -> None:
+        self._delivery.service_is_back()
 
     def _on_deleted(self) -> None:
         self._delivery.clips_deleted()

@@ -109,6 +109,11 @@ class Delivery:
         """Look for clips to deliver now."""
         self._nudged.set()
 
+    def service_is_back(self) -> None:
+        """Ask at once what has arrived of the object under way, whatever its patience."""
+        if self._current is not None:
+            self._news.put_nowait(_News.LINE)
+
     def clips_deleted(self) -> None:
         """Stop the transfer of a clip that is not in the outbox any more."""
         if self._current is not None:

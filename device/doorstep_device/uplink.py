@@ -53,6 +53,9 @@ MOST_EVENTS: Final = 12
 MOST_ANNOUNCEMENTS: Final = 4
 ANSWER_US: Final = 2_000_000
 
+# A service that was silent for longer may have been away, with the broker and our line up.
+SILENCE_US: Final = 5_000_000
+
 # A refused clip is kept as it is and offered again: nobody signed the refusal.
 REFUSED_US: Final = 24 * 3600 * 1_000_000
 UNPROVEN_US: Final = 600 * 1_000_000
@@ -179,6 +182,7 @@ class Uplink:
         read_health: Returns what ``ev/health`` says now.
         on_head: Told of a new verified head.
         on_announced: Told that clips may be transferred.
+        on_service_back: Told that the service speaks after a silence.
         on_deleted: Told that clips may be gone.
     """
 
@@ -199,6 +203,7 @@ class Uplink:
         read_health: Callable[[], Awaitable[Health]],
         on_head: Callable[[Head], Awaitable[None]],
         on_announced: Callable[[], None],
+        on_service_back: Callable[[], None],
         on_deleted: Callable[[], None],
     ) -> None:
         self._broker = broker
@@ -214,6 +219,7 @@ class Uplink:
         self._read_health = read_health
         self._on_head = on_head
         self._on_announced = on_announced
+        self._on_service_back = on_service_back
         self._on_deleted = on_deleted
         self._events = Attempts(chance, MOST_EVENTS)
         self._announcements = Attempts(chance, MOST_ANNOUNCEMENTS)
@@ -222,6 +228,7 @@ class Uplink:
         self._is_online = False
         self._connections = 0
         self._hello_at_us = 0
+        self._heard_at_us = 0
         self._nudged = asyncio.Event()
         self._health_wanted = asyncio.Event()
         self._hello_wanted = asyncio.Event()
@@ -334,6 +341,7 @@ class Uplink:
             log.error("message_refused", topic=topic, reason=error.fact)  # noqa: TRY400  # the fact says it all
 
     async def _acknowledged(self, ack: Ack) -> None:
+        self._heard_from_service()
         await self._events_worker.run(self._outbox.mark_events_acked, ack.events)
         for event in ack.events:
             log.info("event_acked", event_id=event)
@@ -357,6 +365,18 @@ class Uplink:
                 log.info("clip_stored", clip_id=stored)
         self._on_announced()
         self.nudge()
+
+    def _heard_from_service(self) -> None:
+        """Try everything at once when the service speaks again: it may have been away for long.
+
+        The line to the broker stood meanwhile, so nothing else tells.
+        """
+        now_us = self._now_us()
+        if now_us - self._heard_at_us > SILENCE_US:
+            self._events.restart()
+            self._announcements.restart()
+            self._on_service_back()
+        self._heard_at_us = now_us
 
     async def _grown(self, news: Statements) -> None:
         try:

@@ -229,6 +229,16 @@ def test_it_arrives_whatever_gets_lost_and_however_often_the_line_breaks(
     asyncio.run(deliver())
 
 
+async def test_when_the_service_is_back_an_object_waits_for_no_patience(bell: Bell) -> None:
+    (clip,) = bell.recorded(ClipKind.RING)
+    heed, bell.bulk.on_sent = bell.bulk.on_sent, lambda _: None  # the service is away
+    bell.bulk.connect()
+    await until(lambda: len(bell.bulk.sent) == 1, "its first question")
+    bell.bulk.on_sent = heed
+    bell.delivery.service_is_back()
+    await bell.are_stored(clip)
+
+
 async def test_what_is_stored_without_a_receipt_is_asked_for_again_after_ten_seconds(
     bell: Bell,
 ) -> None:

@@ -92,6 +92,7 @@ class Bell:
     now_us: int = 0
     heads: list[Head] = field(default_factory=list)
     nudges: int = 0
+    returns: int = 0
     deletions: int = 0
     camera: CameraState = CameraState.WATCHING
     running: asyncio.Task[None] = field(init=False)
@@ -119,6 +120,7 @@ class Bell:
             read_health=self._health,
             on_head=self._head,
             on_announced=self._announced,
+            on_service_back=self._back,
             on_deleted=self._deleted,
         )
 
@@ -141,6 +143,9 @@ class Bell:
 
     def _announced(self) -> None:
         self.nudges += 1
+
+    def _back(self) -> None:
+        self.returns += 1
 
     def _deleted(self) -> None:
         self.deletions += 1
@@ -295,6 +300,26 @@ async def test_a_new_line_brings_everything_at_once(bell: Bell) -> None:
     bell.line.connect()
     await bell.are_acked()
     assert [bell.times(ring) for ring in rings] == [2, 2, 2]
+
+
+async def test_a_service_that_speaks_again_is_brought_everything_at_once(bell: Bell) -> None:
+    bell.service.connect()
+    bell.service.loses_acks = 5
+    waiting = bell.ring("in the outage")
+    for _ in range(4):
+        await bell.pass_s(20)
+    before, bell.returns = bell.times(waiting), 0
+    bell.service.loses_acks = 0
+    pressed = bell.ring("after it")
+    await bell.settle()
+    # The second ring's ack says that the service is back: the first waits for no back-off.
+    await bell.are_acked()
+    assert (bell.times(pressed), bell.times(waiting)) == (1, before + 1)
+    assert bell.returns == 1
+    # Acks that follow one another say nothing new.
+    bell.ring("soon after")
+    await bell.are_acked()
+    assert bell.returns == 1
 
 
 async def test_without_a_line_nothing_is_sent_and_nothing_is_lost(bell: Bell) -> None:
