@@ -448,8 +448,6 @@ KEYS: Final[Mapping[str, str]] = {
 FACTS: Final[Mapping[str, str]] = {
     "service_started": "The service was started.",
     "service_stopped": "The service was stopped.",
-    "databases_seen_in_part": "A start had no time to look at every page of the databases.",
-    "object_store_unwell": "At its start the service found the object store away or refusing.",
     "ingest_connected": "A line to the broker stood.",
     "ingest_disconnected": "A line to the broker fell.",
     "ingest_stopped": "Ingest ended, with its counts.",
