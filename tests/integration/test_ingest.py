@@ -310,7 +310,7 @@ class Hostile:
         ]
 
     def send(self, number: int) -> None:
-        if number % 2:
+        if number % 5:  # with fewer of the rest it is not put out
             leaf, body = self._random.choice(self._valid)
             self._bell.say(leaf, self._mutated(body))
             return
