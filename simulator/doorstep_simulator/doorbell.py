@@ -87,6 +87,12 @@ class Doorbell:
         return process is not None and process.poll() is None
 
     @property
+    def pid(self) -> int | None:
+        """The process id of the present run; None when it is off."""
+        process = self._process
+        return None if process is None else process.pid
+
+    @property
     def is_offline(self) -> bool:
         """Whether its network is cut."""
         return self._is_offline
