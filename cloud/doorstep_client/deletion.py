@@ -13,8 +13,9 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from doorstep_client.answers import Answer
-from doorstep_client.clips import Filter, list_clips
+from doorstep_client.clips import Filter, list_clips, read_clip
 from doorstep_client.errors import (
+    NotThereError,
     OddAnswerError,
     OtherServiceError,
     ServiceUnreachableError,
@@ -55,7 +56,7 @@ class Doomed:
     """A clip that is to be deleted.
 
     Attributes:
-        device: Whose it is; None if the service does not list it.
+        device: Whose it is; None if the service does not show it, as one deleted before.
     """
 
     clip: ClipId
@@ -79,12 +80,11 @@ class Wish:
 
 
 def find_doomed(household: Household, wish: Wish) -> list[Doomed]:
-    """Return the clips that ``wish`` means, as the service lists them."""
+    """Return the clips that ``wish`` means, as the service shows them."""
+    if wish.clips:
+        return [Doomed(clip, _device_of(household, clip)) for clip in dict.fromkeys(wish.clips)]
     wanted = Filter(device=wish.device, until=wish.until, limit=MOST_CLIPS)
-    if not wish.clips:
-        return [Doomed(item.id, item.device) for item in list_clips(household, wanted)]
-    devices = {item.id: item.device for item in list_clips(household, wanted)}
-    return [Doomed(clip, devices.get(clip)) for clip in dict.fromkeys(wish.clips)]
+    return [Doomed(item.id, item.device) for item in list_clips(household, wanted)]
 
 
 def delete_clip(
@@ -110,15 +110,15 @@ def delete_clip(
 
 
 def tell_doorbells(household: Household, wish: Wish, doomed: Iterable[Doomed]) -> list[str]:
-    """Have doorbells delete their own copies; return in words what could not be brought."""
-    clips_of: defaultdict[DeviceId, list[ClipId]] = defaultdict(list)
-    for one in doomed:
-        if one.device is not None:
-            clips_of[one.device].append(one.clip)
+    """Have doorbells delete their own copies; return in words what could not be brought.
+
+    A clip whose doorbell is not known is told to all: the run that deleted it at the
+    service may have ended before it told any.
+    """
     if wish.clips:
         orders: list[tuple[DeviceId, Sequence[ClipId] | None, int | None]] = [
             (device, clips[at : at + MAX_CLIPS], None)
-            for device, clips in clips_of.items()
+            for device, clips in _clips_of_doorbells(household, doomed).items()
             for at in range(0, len(clips), MAX_CLIPS)
         ]
     else:
@@ -132,6 +132,25 @@ def tell_doorbells(household: Household, wish: Wish, doomed: Iterable[Doomed]) -
         except (RefusedError, ServiceUnreachableError) as error:
             problems.append(f"{device}: {error.fact}")
     return problems
+
+
+def _device_of(household: Household, clip: ClipId) -> DeviceId | None:
+    try:
+        return read_clip(household, clip).device
+    except NotThereError:
+        return None
+
+
+def _clips_of_doorbells(
+    household: Household, doomed: Iterable[Doomed]
+) -> dict[DeviceId, list[ClipId]]:
+    clips_of: defaultdict[DeviceId, list[ClipId]] = defaultdict(list)
+    unclear: list[ClipId] = []
+    for one in doomed:
+        (unclear if one.device is None else clips_of[one.device]).append(one.clip)
+    for device in _active_devices(household) if unclear else ():
+        clips_of[device] += unclear
+    return clips_of
 
 
 def _active_devices(household: Household) -> list[DeviceId]:

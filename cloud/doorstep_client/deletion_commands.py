@@ -57,8 +57,7 @@ def clip_delete(
     wish = _wish(clips or [], device, until)
     with Household(Home.default()) as household:
         doomed = find_doomed(household, wish)
-        if doomed:
-            _confirm(f"Delete {_many(len(doomed), 'clip')} for good?", yes=yes)
+        _confirm(_question(wish, len(doomed)), yes=yes)
         deleted, missing = [], []
         with output.steps("Deleting", len(doomed)) as step:
             for one in doomed:
@@ -132,6 +131,18 @@ def _wish(clips: list[str], device: str | None, until: str | None) -> Wish:
         device=None if device is None else parse_device_id(device),
         until=at,
         until_ms=now_ms() if at is None else round(datetime.fromisoformat(at).timestamp() * 1000),
+    )
+
+
+def _question(wish: Wish, listed: int) -> str:
+    if wish.clips:
+        return f"Delete {_many(listed, 'clip')} for good?"
+    # The command to the doorbell goes further than the list: it names a time, not clips.
+    bells = "your doorbells have" if wish.device is None else f"the doorbell {wish.device} has"
+    until = "now" if wish.until is None else wish.until
+    return (
+        f"Delete {_many(listed, 'clip')} at the service for good, and all that {bells} from before"
+        f" {until}, even what was not delivered yet?"
     )
 
 

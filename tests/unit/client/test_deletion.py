@@ -1,5 +1,6 @@
 """Deleting and retention, as an owner types it, at a real service in this process."""
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +18,16 @@ from doorstep_client.home import Home
 from doorstep_client.household import Household
 from doorstep_cloud.clips.service import announce, household_of_clip
 from doorstep_cloud.devices.authority import Authority, to_pem
+from doorstep_cloud.devices.commands import waiting_commands
 from doorstep_shared.certificates import WrongCertificateError, receipt_key_in
+from doorstep_shared.commands import Command, verify_command
 from doorstep_shared.deletions import Deletion, sign_deletion, verify_deletion
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey, decode_signed
+from doorstep_shared.statements import Device
 from tests.cast import Stage
-from tests.people import DAY_MS, NOW_MS, doorbell, epoch_identity, random_from
+from tests.people import DAY_MS, NOW_MS, Doorbell, doorbell, epoch_identity, random_from
 from tests.scripted_doorbell import Clip, make_clip
 from tests.unit.client.conftest import Line, Type
 
@@ -35,6 +39,13 @@ RECIPIENT = epoch_identity(1).recipient()
 def no_waiting() -> Iterator[None]:
     with patch.object(deletion, "PAUSE_S", 0.0):
         yield
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def keep(service: Stage, household: Household, seed: int = 0, **changes: object) -> Clip:
@@ -126,6 +137,68 @@ def test_nobody_is_asked_who_is_not_there(
     assert ended.code == 1
     assert "Nothing was deleted." in ended.err
     assert is_there(service, clip)
+
+
+def enrol(household: Household, service: Stage, bell: Doorbell) -> None:
+    claim = household.make_claim(random_from(f"claim {bell.device.id}"))
+    service.enrol(bell, claim)
+    answered = household.answer_to(claim)
+    assert isinstance(answered, Device)
+    household.list_device(answered, claim)
+
+
+def orders_for(service: Stage, bell: Doorbell, household: Household) -> list[Command]:
+    """Return the commands that wait for ``bell``."""
+    with service.databases.read() as unit:
+        waiting = waiting_commands(unit, bell.device.id, service.clock())
+    key = household.home.keys().sign.public
+    return [verify_command(decode_signed(one), [key]) for one in waiting]
+
+
+@pytest.mark.parametrize("words", [("--device", FRONT.device.id), ("--until", at(NOW_MS))])
+def test_where_the_service_lists_nothing_it_is_asked_for_what_doorbells_still_have(
+    typed: Type, household: Household, service: Stage, words: tuple[str, ...]
+) -> None:
+    enrol(household, service, FRONT)
+    ended = typed("clip", "delete", *words)
+    assert ended.code == 1
+    assert "Nothing was deleted." in ended.err
+    assert orders_for(service, FRONT, household) == []
+
+
+def test_the_question_says_that_what_was_not_delivered_goes_too(
+    typed: Type, household: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del household
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    ended = typed("clip", "delete", "--device", FRONT.device.id)
+    assert ended.code == 1
+    assert f"all that the doorbell {FRONT.device.id} has from before now" in ended.err
+    assert "not delivered yet" in ended.err
+
+
+def test_after_a_run_that_died_the_same_words_still_tell_the_doorbells(
+    typed: Type, household: Household, service: Stage
+) -> None:
+    for bell in (FRONT, BACK):
+        enrol(household, service, bell)
+    clip, young = keep(service, household), keep(service, household, 1)
+    delete_clip(household, clip.id)
+    ended = typed("clip", "delete", clip.id, young.id, "--yes")
+    assert ended.code == 0, ended.err
+    (front,), (back,) = orders_for(service, FRONT, household), orders_for(service, BACK, household)
+    assert front.clips is not None
+    assert set(front.clips) == {clip.id, young.id}
+    assert back.clips == (clip.id,)
+
+
+def test_named_clips_are_looked_up_and_no_others(
+    typed: Type, household: Household, service: Stage, line: Line
+) -> None:
+    clip = keep(service, household)
+    line.asked.clear()
+    typed("clip", "delete", clip.id, "--yes")
+    assert "GET /v1/clips" not in line.asked
 
 
 def test_asked_again_the_same_receipt_comes(household: Household, service: Stage) -> None:
