@@ -2,8 +2,8 @@
 
 Ingest is fair between doorbells once it has read a message; the line from the
 broker is one for all. So whoever fills that line is dismissed by the broker.
-An honest doorbell waits for acknowledgements and hardly comes near; if it does, it loses a
-minute and nothing else.
+An honest doorbell never comes near, however fast it is answered; one that is put out all
+the same loses a minute and nothing else.
 """
 
 import threading
@@ -33,8 +33,13 @@ class Allowance:
     per_s: int
 
 
-CONTROL: Final = Allowance(burst=4096, per_s=64)
-"""Of everything but transfers: a card full of rings and announcements, and what follows."""
+CONTROL: Final = Allowance(burst=16_384, per_s=64)
+"""Of everything but transfers: a card as full as it gets, all at once.
+
+A doorbell that was away holds up to 10,000 events, and each acknowledgement makes room for
+the next: nothing but the service's own pace slows it down. What is left, 6,384, is for its
+announcements and for what it says again while an acknowledgement is on its way.
+"""
 
 UNASKED: Final = Allowance(burst=256, per_s=128)
 """Of transfers: commands, and segments that nobody waits for. Segments that are wanted are

@@ -1,5 +1,8 @@
 """What a doorbell may send before it is put out for a while."""
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,12 +15,15 @@ from doorstep_cloud.ingest.quota import (
     Banished,
     Quota,
 )
+from doorstep_device.rules.eviction import MAX_WAITING_EVENTS
 from doorstep_shared.ids import DeviceId
 from tests.people import doorbell
 
 FRONT, BACK = doorbell("front").device.id, doorbell("back").device.id
 SECOND_US = 1_000_000
 SMALL = Allowance(burst=5, per_s=2)
+# The 2 GiB that clips take unless told otherwise, in clips of a third of a megabyte.
+ANNOUNCEMENTS = 6000
 
 
 def passed(quota: Quota, times_us: list[int]) -> int:
@@ -54,10 +60,15 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(quota._accounts) == REMEMBERED
 
 
-def test_a_card_full_of_what_happened_while_the_service_was_away_passes() -> None:
+@pytest.mark.parametrize("per_s", [math.inf, 1000, 240, 65])
+def test_a_card_full_of_what_happened_while_the_service_was_away_passes(per_s: float) -> None:
     quota = Quota(CONTROL)
-    assert all(quota.spend(FRONT, 0) for _ in range(4000))
-    assert CONTROL.burst < 10_000
+    times_us = [round(n * SECOND_US / per_s) for n in range(MAX_WAITING_EVENTS + ANNOUNCEMENTS)]
+    assert passed(quota, times_us) == len(times_us)
+
+
+def test_a_flood_is_over_soon_after_a_full_card() -> None:
+    assert MAX_WAITING_EVENTS + ANNOUNCEMENTS <= CONTROL.burst < 2 * MAX_WAITING_EVENTS
     assert UNASKED.burst < CONTROL.burst
 
 
