@@ -23,6 +23,7 @@ from doorstep_device.ports.broker import (
     Disconnected,
     Message,
 )
+from doorstep_device.ports.disk import DiskBrokenError
 from doorstep_device.rules.backoff import Backoff
 from doorstep_device.worker import Worker
 from doorstep_shared.commands import MAX_COMMAND_BYTES
@@ -235,6 +236,8 @@ class Uplink:
         # Commands as they came; None to go on with those that were taken.
         self._orders: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_COMMANDS)
         self._is_flooded = False
+        # When a command was put off by the disk: those behind it wait for it to come again.
+        self._put_off_us: int | None = None
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -304,6 +307,7 @@ class Uplink:
     def _say_hello(self) -> None:
         """Name the head we hold; the service answers with what follows, one message at a time."""
         self._hello_at_us = self._now_us()
+        self._go_on_with_commands()
         hello = Hello(
             boot=self._boot.boot,
             connections=self._connections,
@@ -396,6 +400,8 @@ class Uplink:
         """Let a command wait for its turn: acknowledgements do not wait behind it."""
         if len(body) > MAX_COMMAND_BYTES:
             raise BadMessageError(f"{len(body)} bytes are too many for a command")
+        if self._put_off_us is not None:
+            return  # the next hello brings it again, behind the one that was put off
         try:
             self._orders.put_nowait(body)
         except asyncio.QueueFull:
@@ -418,13 +424,31 @@ class Uplink:
             answers = await self._worker.run(self._answers_to, order)
         except BadMessageError as error:
             log.warning("message_dropped", topic=Leaf.DELETE.levels, reason=error.fact)
-        except TryLaterError as error:
+        except (TryLaterError, DiskBrokenError) as error:
             log.warning("command_put_off", reason=error.fact)
+            if order is not None:
+                self._put_off()
         except DoorstepError as error:
             # Forged, or signed by somebody whose statement has not come: no answer to either.
             log.error("command_refused", reason=error.fact)  # noqa: TRY400  # the fact says it all
         else:
             self._answer(answers)
+
+    def _put_off(self) -> None:
+        """Take no command until the next hello, whose answer brings all of them in order.
+
+        A later one, taken now, would have the one put off refused for good.
+        """
+        self._put_off_us = self._now_us()
+        while not self._orders.empty():
+            self._orders.get_nowait()
+
+    def _go_on_with_commands(self) -> None:
+        """Take commands again, once those that were on their way with the one put off are past."""
+        if self._put_off_us is None:
+            return
+        if self._now_us() - self._put_off_us >= HELLO_EVERY_S * 1e6:
+            self._put_off_us = None
 
     def _answers_to(self, order: bytes | None) -> tuple[Answer, ...]:
         if order is None:

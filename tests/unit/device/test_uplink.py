@@ -1,7 +1,7 @@
 """The control connection: what was promised is told until the service has it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -14,12 +14,14 @@ from doorstep_device import uplink as uplink_module
 from doorstep_device.commands import OVERTAKEN, Commands
 from doorstep_device.household import Membership
 from doorstep_device.outbox import Outbox, PendingEvent
+from doorstep_device.ports.disk import DiskBrokenError, DiskFullError
 from doorstep_device.rules.backoff import Backoff
 from doorstep_device.uplink import MOST_ANNOUNCEMENTS, MOST_EVENTS, Attempts, Boot, Uplink
 from doorstep_device.worker import Worker
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.commands import MAX_COMMAND_BYTES
 from doorstep_shared.deletions import Deletion, sign_deletion
+from doorstep_shared.errors import DoorstepError
 from doorstep_shared.ids import ClipId, EventId
 from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.signing import Signed, SigningKey
@@ -170,6 +172,11 @@ class Bell:
         self.now_us += round(seconds * SECOND_US)
         self.uplink.nudge()
         await self.settle()
+
+    def say_hello_again(self) -> None:
+        """Let it greet the service anew, later."""
+        self.now_us += round(uplink_module.HELLO_EVERY_S * SECOND_US)
+        self.line.connect()
 
     async def settle(self) -> None:
         """Let everything under way come to rest."""
@@ -896,5 +903,51 @@ async def test_a_card_that_takes_no_writes_puts_a_command_off(owned: Bell, facts
     await until(lambda: bool(facts.named("command_put_off")))
     assert answers(owned) == []
     owned.disk.make_read_only(is_read_only=False)
+    owned.say_hello_again()
     order(owned, delete_order([clip]))
     await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+
+
+@pytest.mark.parametrize("trouble", [DiskFullError, DiskBrokenError])
+async def test_a_command_that_was_put_off_is_not_overtaken_by_the_next(
+    owned: Bell, facts: Facts, monkeypatch: pytest.MonkeyPatch, trouble: type[DoorstepError]
+) -> None:
+    """Else it would be refused for good, and its clip would stay."""
+    first, second = owned.record(), owned.record()
+    orders = [delete_order([first]), delete_order([second], counter=2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(owned.commands._outbox, "clips_among", _raise(trouble("the card is unwell")))
+        order(owned, orders[0])
+        order(owned, orders[1])
+        await until(lambda: bool(facts.named("command_put_off")))
+    order(owned, orders[1])  # it was on its way, and the card is well again
+    # A hello so soon brings nothing new, and lets nothing by.
+    owned.line.connect()
+    order(owned, orders[1])
+    await owned.settle()
+    assert answers(owned) == []
+    owned.say_hello_again()
+    for again in orders:
+        order(owned, again)
+    await until(lambda: len(answers(owned)) == 2)
+    assert answers(owned) == [Answer(counter=n, is_done=True) for n in (1, 2)]
+    assert owned.outbox.pending_clips() == ()
+
+
+async def test_commands_that_wait_for_a_clips_end_hold_up_no_new_one(
+    owned: Bell, facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was taken before is on the card: nothing can overtake it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(owned.commands, "finish", _raise(DiskFullError("the card is full")))
+        owned.uplink.look_at_commands()
+        await until(lambda: bool(facts.named("command_put_off")))
+    order(owned, delete_order(until=NOW_MS))
+    await until(lambda: answers(owned) == [Answer(counter=1, is_done=True)])
+
+
+def _raise(error: DoorstepError) -> Callable[..., object]:
+    def fail(*_: object) -> object:
+        raise error
+
+    return fail
