@@ -9,7 +9,7 @@ import structlog
 from doorstep_cloud.clips.deleter import BATCH, Deleter
 from doorstep_cloud.clips.deletion import forget_tombstones, newest_announcement
 from doorstep_cloud.devices.commands import prune_commands
-from doorstep_cloud.events.service import MOST_DELETED, delete_events_over
+from doorstep_cloud.events.service import MOST_DELETED, delete_events, events_over
 from doorstep_cloud.households.preferences import retention_of_all
 from doorstep_cloud.households.retention import Watch
 from doorstep_cloud.store.databases import Databases
@@ -90,11 +90,14 @@ class Expiry:
     def _expire_events(self, household: HouseholdId, days: int) -> int:
         count = 0
         while True:
-            with self._databases.write() as unit:
-                deleted = delete_events_over(unit, household, days, self._now_ms())
-                unit.commit()
-            count += deleted
-            if deleted < MOST_DELETED:
+            with self._databases.read() as unit:
+                over = events_over(unit, household, days, self._now_ms())
+            if over:
+                with self._databases.write() as unit:
+                    delete_events(unit, over)
+                    unit.commit()
+            count += len(over)
+            if len(over) < MOST_DELETED:
                 return count
 
 

@@ -5,20 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import delete, func, or_, select, tuple_
+from sqlalchemy import and_, delete, func, or_, select, tuple_
 
 from doorstep_cloud.events.paging import ListQuery, Page, Place
 from doorstep_cloud.events.rules import EventItem
 from doorstep_cloud.events.tables import ClipEventRow, EventRow
-from doorstep_cloud.households.retention import counted_from, is_over, oldest_kept
+from doorstep_cloud.households.retention import oldest_kept
 from doorstep_cloud.store.databases import Unit
 from doorstep_cloud.store.errors import ConflictError
 from doorstep_shared.ids import ClipId, DeviceId, EventId, HouseholdId
 from doorstep_shared.manifest import ClipKind
 from doorstep_shared.wire import Alert, Event
 
-MOST_DELETED: Final = 500
-"""Events deleted in one unit of work; who deletes more asks again."""
+MOST_DELETED: Final = 200
+"""Events deleted in one unit of work: rings wait for no longer. Who deletes more asks again."""
 
 RESUMED_ITEMS: Final = 500
 """How many missed events a listener is told at most when it comes back."""
@@ -72,31 +72,34 @@ def unlink_clips(unit: Unit, clips: Sequence[ClipId]) -> None:
     unit.main.execute(delete(ClipEventRow).where(ClipEventRow.clip.in_(clips)))
 
 
-def delete_events_over(unit: Unit, household: HouseholdId, days: int, now: int) -> int:
-    """Delete a household's events that were kept for ``days``; return how many.
+def events_over(
+    unit: Unit, household: HouseholdId, days: int, now: int
+) -> Sequence[tuple[DeviceId, EventId]]:
+    """Return whose and which events of a household were kept for ``days``; at most 200.
+
+    It may look at every event of the household, so that it is asked in a read unit.
+    """
+    oldest = oldest_kept(now, days)
+    # `counted_from` as a condition: either time is early enough, if the doorbell's counts.
+    happened = and_(
+        EventRow.clock_synced,
+        EventRow.at_ms <= EventRow.received_at_ms,
+        EventRow.at_ms <= oldest,
+    )
+    query = (
+        select(EventRow.device, EventRow.id)
+        .where(EventRow.household == household, or_(EventRow.received_at_ms <= oldest, happened))
+        .limit(MOST_DELETED)
+    )
+    return [(DeviceId(device), EventId(event)) for device, event in unit.main.execute(query)]
+
+
+def delete_events(unit: Unit, events: Sequence[tuple[DeviceId, EventId]]) -> None:
+    """Delete events, each named by its doorbell's id and its own.
 
     A clip that shows one and is kept for longer still names its id, as its manifest does.
     """
-    over = _events_over(unit, household, days, now)
-    for device, event in over:
-        row = EventRow.device == device, EventRow.id == event
-        unit.main.execute(delete(EventRow).where(*row))
-    return len(over)
-
-
-def _events_over(unit: Unit, household: HouseholdId, days: int, now: int) -> list[tuple[str, str]]:
-    oldest = oldest_kept(now, days)
-    query = select(EventRow).where(
-        EventRow.household == household,
-        or_(EventRow.at_ms <= oldest, EventRow.received_at_ms <= oldest),
-    )
-    return [
-        (row.device, row.id)
-        for row in unit.main.scalars(query)
-        if is_over(
-            counted_from(row.at_ms, row.received_at_ms, clock_synced=row.clock_synced), now, days
-        )
-    ][:MOST_DELETED]
+    unit.main.execute(delete(EventRow).where(tuple_(EventRow.device, EventRow.id).in_(events)))
 
 
 def events_of_clips(unit: Unit, clips: Sequence[ClipId]) -> Mapping[ClipId, list[EventId]]:

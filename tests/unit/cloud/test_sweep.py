@@ -1,12 +1,13 @@
 """Sweeps: both ways, each finding looked up once more, and nothing by a clock in doubt."""
 
 import hashlib
+import sqlite3
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, event, insert, select
 from structlog.testing import capture_logs
 
 from doorstep_cloud.app.jobs import EXPIRE, Expiry
@@ -16,9 +17,10 @@ from doorstep_cloud.clips.deletion import TOMBSTONE_MS, bury, find_tombstone
 from doorstep_cloud.clips.service import announce, household_of_clip, object_key, record_stored
 from doorstep_cloud.clips.tables import ClipRow, EnvelopeRow
 from doorstep_cloud.events.paging import ListQuery
-from doorstep_cloud.events.service import list_events, record_event
+from doorstep_cloud.events.service import MOST_DELETED, events_over, list_events, record_event
+from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.households.preferences import write_retention_days
-from doorstep_cloud.households.retention import HOLD_S
+from doorstep_cloud.households.retention import HOLD_S, counted_from, is_over
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.objects import ListedObject
 from doorstep_cloud.store.passes import last_pass
@@ -284,9 +286,9 @@ def test_a_clock_that_was_put_right_goes_on_at_once(world: World) -> None:
 
 def test_clips_and_events_go_after_the_days_their_household_has_set(world: World) -> None:
     old, young = world.keep(0), world.keep(1, start=NOW_MS + DAY_MS, end=NOW_MS + DAY_MS + 1)
-    event = make_event(NOW_MS)
+    ring = make_event(NOW_MS)
     with world.databases.write() as unit:
-        record_event(unit, HOUSEHOLD, FRONT.device.id, ClipKind.RING, event, now=NOW_MS)
+        record_event(unit, HOUSEHOLD, FRONT.device.id, ClipKind.RING, ring, now=NOW_MS)
         write_retention_days(unit, HOUSEHOLD, 1, NOW_MS)
         unit.commit()
     world.now_ms += DAY_MS - 1
@@ -304,6 +306,59 @@ def test_clips_and_events_go_after_the_days_their_household_has_set(world: World
     assert tombstone is not None
     assert tombstone.receipt is None
     assert world.envelopes() == 0
+
+
+def test_many_events_go_in_small_units_that_only_delete(world: World) -> None:
+    """Rings wait for one writer: what it looks at to find the old ones, it looks at before."""
+    many, young = 30_000, make_event(NOW_MS + DAY_MS)
+    with world.databases.write() as unit:
+        columns = {"device": FRONT.device.id, "household": HOUSEHOLD, "kind": "ring"}
+        columns |= {"alert": "now", "at_ms": NOW_MS, "clock_synced": True}
+        rows = (
+            {**columns, "id": f"{number:026}", "received_at_ms": NOW_MS, "place": number}
+            for number in range(many)
+        )
+        unit.main.execute(insert(EventRow), list(rows))
+        record_event(unit, HOUSEHOLD, FRONT.device.id, ClipKind.RING, young, now=NOW_MS + DAY_MS)
+        write_retention_days(unit, HOUSEHOLD, 1, NOW_MS)
+        unit.commit()
+    world.now_ms += DAY_MS
+    written: list[tuple[str, int]] = []
+
+    def note(connection: Connection, cursor: sqlite3.Cursor, statement: str, *_: object) -> None:
+        if connection.get_execution_options().get("doorstep_unit") != "read":
+            written.append((statement, cursor.rowcount))
+
+    event.listen(world.databases.main, "after_cursor_execute", note)
+    with capture_logs() as told:
+        world.expiry.run()
+    event.remove(world.databases.main, "after_cursor_execute", note)
+    assert {"event": "expired", "clips": 0, "events": many, "log_level": "info"} in told
+    of_events = [(text, rows) for text, rows in written if "event" in text]
+    assert {text.split()[0] for text, _ in of_events} == {"DELETE"}
+    assert [rows for _, rows in of_events] == [MOST_DELETED] * (many // MOST_DELETED)
+    with world.databases.read() as unit:
+        assert [item.id for item in list_events(unit, HOUSEHOLD, ListQuery()).items] == [
+            young.event
+        ]
+
+
+@given(
+    at_ms=st.integers(NOW_MS - 2 * DAY_MS, NOW_MS + 2 * DAY_MS),
+    received_ms=st.integers(NOW_MS - 2 * DAY_MS, NOW_MS),
+    clock_synced=st.booleans(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_events_are_counted_from_the_time_that_clips_are(
+    world: World, at_ms: int, received_ms: int, *, clock_synced: bool
+) -> None:
+    told = make_event(at_ms).model_copy(update={"clock_synced": clock_synced})
+    with world.databases.write() as unit:
+        record_event(unit, HOUSEHOLD, FRONT.device.id, ClipKind.RING, told, now=received_ms)
+        unit.main.flush()
+        found = events_over(unit, HOUSEHOLD, 1, NOW_MS)
+    kept_from = counted_from(at_ms, received_ms, clock_synced=clock_synced)
+    assert found == ([(FRONT.device.id, told.event)] if is_over(kept_from, NOW_MS, 1) else [])
 
 
 def test_without_a_first_pass_the_newest_clip_says_how_late_it_is(world: World) -> None:
