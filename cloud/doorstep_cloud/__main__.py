@@ -21,6 +21,7 @@ from doorstep_cloud.app.restoring import restore
 from doorstep_cloud.app.running import run_all
 from doorstep_cloud.app.state import ADMIN_SOCKET, held, require_folder
 from doorstep_cloud.app.state import migrate as migrate_state
+from doorstep_cloud.app.sweep_words import sweep_lines
 from doorstep_cloud.households.principal import now_ms
 from doorstep_cloud.settings import Settings, read_settings
 from doorstep_cloud.store.backups import Progress, Which
@@ -138,12 +139,8 @@ def sweep(*, as_json: _Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    for name, value in found.items():
-        if isinstance(value, list):
-            for item in value:
-                typer.echo(f"{name}: {item}")
-        else:
-            typer.echo(f"{name}: {value}")
+    for line in sweep_lines(found):
+        typer.echo(line)
 
 
 def _back_up(which: Which, target: Path | None) -> None:
