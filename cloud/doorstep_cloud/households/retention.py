@@ -44,15 +44,30 @@ def oldest_kept(now_ms: int, days: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What the clock said when it was judged: the only time that a pass goes by.
+
+    Attributes:
+        now_ms: Unix milliseconds.
+        is_believed: Whether things may go by age at ``now_ms``.
+    """
+
+    now_ms: int
+    is_believed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Whether the service's clock is believed when it says that things are old.
 
     Attributes:
         doubted_since_s: Monotonic; None while it is believed.
+        doubted_ms: What the clock said then.
         was_waited_out: The doubt has lasted its day, and nobody has changed the clock.
     """
 
     doubted_since_s: float | None = None
+    doubted_ms: int = 0
     was_waited_out: bool = False
 
     @property
@@ -72,5 +87,9 @@ class Watch:
         if last_ms is None or now_ms - last_ms <= LONGEST_GAP_MS:
             return Watch()
         if self.doubted_since_s is None:
-            return Watch(monotonic_s)
-        return replace(self, was_waited_out=monotonic_s - self.doubted_since_s >= HOLD_S)
+            return Watch(monotonic_s, now_ms)
+        passed_s = monotonic_s - self.doubted_since_s
+        if abs(now_ms - self.doubted_ms - passed_s * 1000) > LONGEST_GAP_MS:
+            # Another clock than the one that is waited out: it has its own day.
+            return Watch(monotonic_s, now_ms)
+        return replace(self, was_waited_out=passed_s >= HOLD_S)

@@ -16,6 +16,8 @@ from doorstep_cloud.households.retention import (
 )
 from tests.people import NOW_MS
 
+HOUR_MS = 3600 * 1000
+
 times = st.integers(0, 2 * NOW_MS)
 days = st.integers(MIN_DAYS, MAX_DAYS)
 
@@ -87,6 +89,25 @@ def test_after_a_jump_nothing_goes_for_a_day_of_monotonic_time(
         watch = watch.look(NOW_MS, NOW_MS + gap_ms + round(passed_s * 1000), began_s + passed_s)
         assert not watch.is_believed
     assert watch.look(NOW_MS, NOW_MS + gap_ms, began_s + HOLD_S + 1).is_believed
+
+
+@given(st.floats(1, HOLD_S - 1), st.integers(LONGEST_GAP_MS + HOUR_MS, 1000 * DAY_MS))
+def test_a_clock_that_jumps_while_it_is_doubted_has_its_own_day(
+    passed_s: float, jump_ms: int
+) -> None:
+    off_ms = 3 * DAY_MS
+    watch = Watch().look(NOW_MS, NOW_MS + off_ms, 0.0)
+    jumped_ms = NOW_MS + off_ms + round(passed_s * 1000) + jump_ms
+    watch = watch.look(NOW_MS, jumped_ms, passed_s)
+    assert not watch.look(NOW_MS, jumped_ms + HOUR_MS, HOLD_S).is_believed
+    assert watch.look(NOW_MS, jumped_ms + DAY_MS, passed_s + HOLD_S + 1).is_believed
+
+
+def test_a_clock_that_jumps_as_the_hold_ends_is_not_believed() -> None:
+    watch = Watch().look(NOW_MS, NOW_MS + 3 * DAY_MS, 0.0)
+    waited = watch.look(NOW_MS, NOW_MS + 4 * DAY_MS, HOLD_S)
+    assert waited.is_believed
+    assert not waited.look(NOW_MS, NOW_MS + 3650 * DAY_MS, HOLD_S + 1).is_believed
 
 
 def test_a_clock_that_comes_back_is_believed_at_once_and_the_next_jump_waits_its_whole_day() -> (
