@@ -11,7 +11,7 @@ from doorstep_cloud.clips.deletion import forget_tombstones, newest_announcement
 from doorstep_cloud.devices.commands import prune_commands
 from doorstep_cloud.events.service import MOST_DELETED, delete_events, events_over
 from doorstep_cloud.households.preferences import retention_of_all
-from doorstep_cloud.households.retention import Watch
+from doorstep_cloud.households.retention import Reading, Watch
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.passes import last_pass, note_pass
 from doorstep_shared.ids import HouseholdId
@@ -51,19 +51,23 @@ class Expiry:
         """Return whether nothing goes by age now, since the clock may be wrong."""
         return not self._watch.is_believed
 
-    def look_at_clock(self) -> bool:
-        """Return whether the clock is believed when it says that things are old."""
+    def look_at_clock(self) -> Reading:
+        """Return what the clock says, and whether it is believed when it says things are old.
+
+        Who acts on it goes by this reading to the end: the clock may jump at any moment.
+        """
         with self._lock:
             before = self._watch
             with self._databases.read() as unit:
                 last = last_pass(unit, EXPIRE)
                 last = newest_announcement(unit) if last is None else last
-            self._watch = before.look(last, self._now_ms(), self._monotonic_s())
+            now = self._now_ms()
+            self._watch = before.look(last, now, self._monotonic_s())
             if before.is_believed and not self._watch.is_believed:
                 _log.warning("expiry_held", reason="the clock jumped, or the service was off")
             elif self._watch.is_believed and not before.is_believed:
                 _log.info("expiry_goes_on")
-            return self._watch.is_believed
+            return Reading(now, self._watch.is_believed)
 
     def run(self) -> None:
         """Delete the clips and events that were kept for as long as their household wants.
@@ -71,27 +75,28 @@ class Expiry:
         Raises:
             TryLaterError: The database is away; what went is gone, the rest waits.
         """
-        if not self.look_at_clock():
+        reading = self.look_at_clock()
+        if not reading.is_believed:
             return
         with self._databases.read() as unit:
             days_of = retention_of_all(unit)
         clips = events = 0
         for household, days in days_of.items():
-            clips += self._deleter.expire(household, days)
-            events += self._expire_events(household, days)
+            clips += self._deleter.expire(household, days, reading.now_ms)
+            events += self._expire_events(household, days, reading.now_ms)
         if clips:
             self._deleter.forget_envelopes()
         with self._databases.write() as unit:
-            note_pass(unit, EXPIRE, self._now_ms())
+            note_pass(unit, EXPIRE, reading.now_ms)
             unit.commit()
         if clips or events:
             _log.info("expired", clips=clips, events=events)
 
-    def _expire_events(self, household: HouseholdId, days: int) -> int:
+    def _expire_events(self, household: HouseholdId, days: int, now: int) -> int:
         count = 0
         while True:
             with self._databases.read() as unit:
-                over = events_over(unit, household, days, self._now_ms())
+                over = events_over(unit, household, days, now)
             if over:
                 with self._databases.write() as unit:
                     delete_events(unit, over)

@@ -21,7 +21,7 @@ from doorstep_cloud.clips.deletion import (
     owner_of_clip,
 )
 from doorstep_cloud.clips.service import OBJECTS, is_stored, parse_object_key, stored_keys
-from doorstep_cloud.households.retention import DAY_MS
+from doorstep_cloud.households.retention import DAY_MS, Reading
 from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.objects import ListedObject, ObjectMissingError, ObjectStore
 from doorstep_cloud.store.passes import forget_pass, last_pass, note_pass
@@ -82,8 +82,7 @@ class Sweeper:
         objects: Where payloads are.
         deleter: Deletes clips.
         sweep_spool: Removes from the spool what nobody waits for, and returns how many.
-        is_clock_believed: Whether things may go by age now.
-        now_ms: The service's wall clock, Unix milliseconds.
+        look_at_clock: Says what time it is for a whole sweep, and whether things go by age.
     """
 
     def __init__(
@@ -93,15 +92,13 @@ class Sweeper:
         deleter: Deleter,
         *,
         sweep_spool: Callable[[], int],
-        is_clock_believed: Callable[[], bool],
-        now_ms: Callable[[], int],
+        look_at_clock: Callable[[], Reading],
     ) -> None:
         self._databases = databases
         self._objects = objects
         self._deleter = deleter
         self._sweep_spool = sweep_spool
-        self._is_clock_believed = is_clock_believed
-        self._now_ms = now_ms
+        self._look_at_clock = look_at_clock
         self._lock = threading.Lock()
 
     def sweep(self) -> SweepReport:
@@ -111,26 +108,27 @@ class Sweeper:
             TryLaterError: A database or the store is away; what was done stays done.
         """
         with self._lock:
-            report = SweepReport(is_clock_believed=self._is_clock_believed())
+            reading = self._look_at_clock()
+            now, report = reading.now_ms, SweepReport(is_clock_believed=reading.is_believed)
             report.spool_leftovers = self._sweep_spool()
             report.envelopes_of_tombstones = self._deleter.forget_envelopes()
             if report.is_clock_believed:
-                self._sweep_vault(report)
-                report.tombstones_dropped = drop_tombstones(self._databases, self._now_ms())
-                drop_commands(self._databases, self._now_ms())
-            self._sweep_clips(report)
-            self._sweep_objects(report)
+                self._sweep_vault(report, now)
+                report.tombstones_dropped = drop_tombstones(self._databases, now)
+                drop_commands(self._databases, now)
+            self._sweep_clips(report, now)
+            self._sweep_objects(report, now)
             with self._databases.write() as unit:
-                note_pass(unit, SWEEP, self._now_ms())
+                note_pass(unit, SWEEP, now)
                 unit.commit()
             _tell(report)
             return report
 
-    def _sweep_vault(self, report: SweepReport) -> None:
+    def _sweep_vault(self, report: SweepReport, now: int) -> None:
         """Delete envelopes that came a day ago and never got their clip."""
 
         def of_nobody(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
-            return envelopes_of_nobody(unit, self._now_ms() - GRACE_MS, after, BATCH)
+            return envelopes_of_nobody(unit, now - GRACE_MS, after, BATCH)
 
         for clips in self._batches(of_nobody):
             with self._databases.write() as unit:
@@ -141,13 +139,12 @@ class Sweeper:
         if report.envelopes_of_nobody:
             self._databases.forget_deleted()
 
-    def _sweep_clips(self, report: SweepReport) -> None:
+    def _sweep_clips(self, report: SweepReport, now: int) -> None:
         """Give up clips that nobody can open, once that has been so for a day.
 
         A vault that was lost, or is not put back yet, looks like that: it is the finding
         that has to be old, and not the clips.
         """
-        now = self._now_ms()
 
         def unopened(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
             return clips_without_envelope(unit, now, after, BATCH)
@@ -164,19 +161,18 @@ class Sweeper:
         if since is None or not report.is_clock_believed or now - since < GRACE_MS:
             return
         for start in range(0, len(lost), BATCH):
-            given_up = self._deleter.delete_silently(lost[start : start + BATCH])
+            given_up = self._deleter.delete_silently(lost[start : start + BATCH], now)
             report.clips_given_up += given_up
 
-    def _sweep_objects(self, report: SweepReport) -> None:
-        began = self._now_ms()
-        for item in differences(self._objects.listed(OBJECTS), self._rows(began)):
+    def _sweep_objects(self, report: SweepReport, now: int) -> None:
+        for item in differences(self._objects.listed(OBJECTS), self._rows(now)):
             if isinstance(item, ListedObject):
-                self._unknown(item, report)
+                self._unknown(item, report, now)
             elif self._is_missing(item):
                 report.objects_missing_in_all += 1
                 report.objects_missing += [item][: MOST_NAMED - len(report.objects_missing)]
 
-    def _unknown(self, item: ListedObject, report: SweepReport) -> None:
+    def _unknown(self, item: ListedObject, report: SweepReport, now: int) -> None:
         """Delete an object that no row names, if it may be deleted."""
         try:
             clip, _ = parse_object_key(item.key)
@@ -186,7 +182,7 @@ class Sweeper:
         with self._databases.read() as unit:
             is_dead = find_tombstone(unit, clip) is not None
             is_known = owner_of_clip(unit, clip) is not None
-        is_old = report.is_clock_believed and self._now_ms() - item.stored_at_ms >= GRACE_MS
+        is_old = report.is_clock_believed and now - item.stored_at_ms >= GRACE_MS
         if is_dead:
             self._objects.delete(item.key)
             report.objects_of_tombstones += 1

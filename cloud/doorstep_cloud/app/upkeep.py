@@ -59,8 +59,7 @@ class Upkeep:
             objects,
             deleter,
             sweep_spool=sweep_spool,
-            is_clock_believed=self.expiry.look_at_clock,
-            now_ms=now_ms,
+            look_at_clock=self.expiry.look_at_clock,
         )
         worker.take(
             (

@@ -81,23 +81,22 @@ class Deleter:
         _log.info("clip_deleted", clip_id=clip)
         return kept
 
-    def expire(self, household: HouseholdId, days: int) -> int:
-        """Delete a household's clips that were kept for ``days``; return how many.
+    def expire(self, household: HouseholdId, days: int, now: int) -> int:
+        """Delete a household's clips that at ``now`` were kept for ``days``; return how many.
 
         Without receipts: nobody has asked. Their envelopes have left the tables on return, and
         the vault's files when `forget_envelopes` has returned.
         """
 
         def over(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
-            now = self._now_ms()
             return clips_over(unit, household, days, now, after=after, limit=BATCH)
 
-        return sum(self.delete_silently(clips) for clips in self._found(over))
+        return sum(self.delete_silently(clips, now) for clips in self._found(over))
 
-    def delete_silently(self, clips: Sequence[ClipId]) -> int:
+    def delete_silently(self, clips: Sequence[ClipId], now: int) -> int:
         """Make tombstones of ``clips`` and take what opens them; return how many were none."""
         with self._databases.write() as unit:
-            buried = bury(unit, clips, self._now_ms())
+            buried = bury(unit, clips, now)
             unit.commit()
         if buried:
             self._on_deleted(buried)

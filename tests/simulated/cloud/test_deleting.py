@@ -102,7 +102,7 @@ def test_what_expired_is_signed_for_when_somebody_asks(home: Stage) -> None:
     clip, headers = keep(home), home.session(OWNER)
     home.clock.at_ms += 2 * DAY_MS
     deleter: Deleter = home.app.state.deleter
-    assert deleter.expire(OWN, 1) == 1
+    assert deleter.expire(OWN, 1, home.clock()) == 1
     answer = home.client.delete(f"/v1/clips/{clip.id}", headers=home.session(OWNER))
     assert deletion_in(home, answer.json()).clip == clip.id
     del headers

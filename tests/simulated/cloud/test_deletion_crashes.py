@@ -252,7 +252,7 @@ def test_killed_after_any_step_a_clip_ends_deleted_once_and_is_never_half_there(
 
 
 def expire_all(deleter: Deleter) -> None:
-    deleter.expire(HOUSEHOLD, 1)
+    deleter.expire(HOUSEHOLD, 1, LATER_MS)
     deleter.forget_envelopes()
     deleter.delete_objects()
 

@@ -106,7 +106,7 @@ def test_a_deleted_clip_is_refused_with_proof(
 def test_an_expired_clip_is_proven_to_be_gone_once_nothing_is_left_of_it(
     databases: Databases, deleter: Deleter, clip: Clip
 ) -> None:
-    deleter.delete_silently([clip.id])
+    deleter.delete_silently([clip.id], NOW_MS)
     assert announced_again(databases, clip).deletions == ()
     deleter.delete_objects()
     (proof,) = announced_again(databases, clip).deletions

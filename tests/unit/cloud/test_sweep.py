@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, event, insert, select
 from structlog.testing import capture_logs
 
 from doorstep_cloud.app.jobs import EXPIRE, Expiry
-from doorstep_cloud.app.sweep import GRACE_MS, Sweeper, SweepReport, differences
+from doorstep_cloud.app.sweep import GRACE_MS, SWEEP, Sweeper, SweepReport, differences
 from doorstep_cloud.clips.deleter import Deleter
 from doorstep_cloud.clips.deletion import TOMBSTONE_MS, bury, find_tombstone
 from doorstep_cloud.clips.service import announce, household_of_clip, object_key, record_stored
@@ -43,25 +43,28 @@ class World:
     databases: Databases
     shelf: Shelf = field(default_factory=Shelf)
     now_ms: int = NOW_MS
+    jump_ms: int = 0
     passed_s: float = 0.0
     deleted: list[ClipId] = field(default_factory=list)
     leftovers: int = 0
 
     def __post_init__(self) -> None:
         self.deleter = Deleter(
-            self.databases, self.shelf, RECEIPT_KEY, lambda: self.now_ms, self.deleted.extend
+            self.databases, self.shelf, RECEIPT_KEY, self.clock, self.deleted.extend
         )
-        self.expiry = Expiry(
-            self.databases, self.deleter, lambda: self.now_ms, lambda: self.passed_s
-        )
+        self.expiry = Expiry(self.databases, self.deleter, self.clock, lambda: self.passed_s)
         self.sweeper = Sweeper(
             self.databases,
             self.shelf,
             self.deleter,
             sweep_spool=lambda: self.leftovers,
-            is_clock_believed=self.expiry.look_at_clock,
-            now_ms=lambda: self.now_ms,
+            look_at_clock=self.expiry.look_at_clock,
         )
+
+    def clock(self) -> int:
+        """Return what the clock says, which jumps by ``jump_ms`` each time it is asked."""
+        at_ms, self.now_ms = self.now_ms, self.now_ms + self.jump_ms
+        return at_ms
 
     def keep(self, seed: int = 0, **changes: object) -> Clip:
         """Return a clip that is stored."""
@@ -178,7 +181,7 @@ def test_a_clip_that_is_deleted_while_the_sweep_runs_is_not_missed(world: World)
         listed.append(1)
         # By the second the sweep knows the rows of both.
         if len(listed) == 2:
-            world.deleter.delete_silently([last.id])
+            world.deleter.delete_silently([last.id], NOW_MS)
             world.deleter.delete_objects()
 
     world.shelf.when_listed = delete_the_last
@@ -284,6 +287,28 @@ def test_a_clock_that_was_put_right_goes_on_at_once(world: World) -> None:
     assert [fact["event"] for fact in told] == ["expiry_goes_on"]
 
 
+def test_a_clock_that_jumps_in_a_pass_is_not_asked_again(world: World) -> None:
+    clip, late = world.keep(0), make_clip(FRONT, HOUSEHOLD, RECIPIENT, seed=9)
+    orphan = object_key(late.id, ObjectName.FILE)
+    world.shelf.held[orphan] = (b"x", NOW_MS)
+    with world.databases.write() as unit:
+        record_event(
+            unit, HOUSEHOLD, FRONT.device.id, ClipKind.RING, make_event(NOW_MS), now=NOW_MS
+        )
+        stray = EnvelopeRow(clip=late.id, object="file", envelope=b"x", written_at_ms=NOW_MS)
+        unit.vault.add(stray)
+        unit.commit()
+    for act, name in ((world.expiry.run, EXPIRE), (world.sweep, SWEEP)):
+        world.now_ms, world.jump_ms = NOW_MS + 1, 3650 * DAY_MS
+        act()
+        with world.databases.read() as unit:
+            assert last_pass(unit, name) == NOW_MS + 1
+            assert len(list_events(unit, HOUSEHOLD, ListQuery()).items) == 1
+        assert world.is_there(clip)
+    assert orphan in world.shelf.held
+    assert world.envelopes() == len(clip.boxes) + 1
+
+
 def test_clips_and_events_go_after_the_days_their_household_has_set(world: World) -> None:
     old, young = world.keep(0), world.keep(1, start=NOW_MS + DAY_MS, end=NOW_MS + DAY_MS + 1)
     ring = make_event(NOW_MS)
@@ -312,7 +337,11 @@ def test_many_events_go_in_small_units_that_only_delete(world: World) -> None:
     """Rings wait for one writer: what it looks at to find the old ones, it looks at before."""
     many, young = 30_000, make_event(NOW_MS + DAY_MS)
     with world.databases.write() as unit:
-        columns = {"device": FRONT.device.id, "household": HOUSEHOLD, "kind": "ring"}
+        columns: dict[str, object] = {
+            "device": FRONT.device.id,
+            "household": HOUSEHOLD,
+            "kind": "ring",
+        }
         columns |= {"alert": "now", "at_ms": NOW_MS, "clock_synced": True}
         rows = (
             {**columns, "id": f"{number:026}", "received_at_ms": NOW_MS, "place": number}
