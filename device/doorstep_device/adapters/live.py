@@ -134,8 +134,12 @@ class LiveCamera(Camera):
         """Open the source and look at its first pictures.
 
         Raises:
-            CameraFailedError: There is no picture to be had.
+            CameraFailedError: There is no picture to be had, or the last try to get one still
+                hangs in the driver: each further one would leave another thread there.
         """
+        captures = (t for t in threading.enumerate() if isinstance(t, _Capture))
+        if any(capture.hangs_at(self._feed.name) for capture in captures):
+            raise _hanging(self._feed)
         capture = _Capture(self._feed, self._clock, asyncio.get_running_loop())
         self._capture = capture
         capture.start()
@@ -202,6 +206,10 @@ class _Capture(threading.Thread):
         self._loop = loop
         self._is_stopping = False
         self._frame_due_us = 0
+
+    def hangs_at(self, name: str) -> bool:
+        """Return whether it was told to stop, and is still at the source of that name."""
+        return self._is_stopping and self._feed.name == name and self.is_alive()
 
     def stop(self) -> None:
         """Make the thread end after what it is at, from any thread."""
@@ -409,4 +417,12 @@ def _stalled(feed: Feed, seconds: float) -> CameraStalledError:
         f"{feed.name} has given no picture for {seconds:.0f} s",
         safe="The button rings all the while; what was recorded before is kept.",
         do="look at the camera, its power and its cable; it is tried again for ever",
+    )
+
+
+def _hanging(feed: Feed) -> CameraFailedError:
+    return CameraFailedError(
+        f"{feed.name} hangs in its driver",
+        safe="The button rings all the while; what was recorded before is kept.",
+        do="unplug it and plug it in again; if that does not help, start the doorbell anew",
     )

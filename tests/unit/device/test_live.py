@@ -256,6 +256,60 @@ def test_a_source_that_does_not_open_has_stalled(monkeypatch: pytest.MonkeyPatch
     feed.let_go.set()
 
 
+def test_a_source_that_hangs_is_not_opened_again_until_its_thread_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried for ever: each try would leave another thread."""
+    monkeypatch.setattr(live, "OPENS_WITHIN_S", 0.2)
+    monkeypatch.setattr(live, "_JOIN_S", 0.05)
+
+    class Closed(HungFeed):
+        def open(self) -> InputContainer:
+            self.opens += 1
+            self.hang()
+            raise self.lost(None)
+
+    feed = Closed(0)
+    with pytest.raises(CameraStalledError):
+        watch(feed)
+    for _ in range(3):
+        with pytest.raises(CameraFailedError, match="hangs in its driver") as failed:
+            watch(feed)
+        assert "button rings" in failed.value.safe
+    assert feed.opens == len(camera_threads()) == 1
+    feed.let_go.set()
+    for thread in camera_threads():
+        thread.join(DEADLINE_S)
+    with pytest.raises(CameraFailedError, match="it is over"):
+        watch(feed)
+
+
+def test_a_source_that_hangs_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(live, "OPENS_WITHIN_S", 0.2)
+    monkeypatch.setattr(live, "_JOIN_S", 0.05)
+
+    class Other(HungFeed):
+        name = "another camera"
+
+        def open(self) -> InputContainer:
+            self.hang()
+            raise self.lost(None)
+
+    feed = Other(0)
+    with pytest.raises(CameraStalledError):
+        watch(feed)
+    monkeypatch.setattr(live, "OPENS_WITHIN_S", DEADLINE_S)
+    _, packets, _ = watch(FileFeed(written(tmp_path / "a.ts", coded_film(seconds=2))))
+    assert packets
+    feed.let_go.set()
+
+
+def camera_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "camera"]
+
+
 def test_pictures_that_cannot_be_decoded_are_no_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
