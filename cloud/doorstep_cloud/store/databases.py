@@ -241,10 +241,12 @@ class Databases:
             ):
                 # Writers wait while it waits for readers, and rings are written too.
                 cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_TRY_MS}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                # Busy, pages in the log, pages written back.
-                row = cursor.fetchone()
-                cursor.execute(f"PRAGMA busy_timeout={round(_BUSY_S * 1000)}")
+                try:
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    # Busy, pages in the log, pages written back.
+                    row = cursor.fetchone()
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={round(_BUSY_S * 1000)}")
                 return row is not None and row[0] == 0
         finally:
             self._writing.release()
@@ -343,7 +345,8 @@ def _let_write_again(connection: _SqliteConnection | None, _record: object) -> N
 def _errors_translated(mode: _Mode) -> Iterator[None]:
     try:
         yield
-    except (DatabaseError, PoolTimeoutError) as error:
+    # Where a connection is used without SQLAlchemy, the driver's own come.
+    except (DatabaseError, PoolTimeoutError, sqlite3.Error) as error:
         if not _is_away(error, mode):
             raise
         raise DatabaseUnavailableError(
@@ -353,11 +356,12 @@ def _errors_translated(mode: _Mode) -> Iterator[None]:
         ) from error
 
 
-def _is_away(error: DatabaseError | PoolTimeoutError, mode: _Mode) -> bool:
+def _is_away(error: DatabaseError | PoolTimeoutError | sqlite3.Error, mode: _Mode) -> bool:
     """Return whether a later try may help; if not, the mistake is ours."""
     if isinstance(error, PoolTimeoutError):
         return True
-    code = getattr(error.orig, "sqlite_errorcode", 0)
+    original = error.orig if isinstance(error, DatabaseError) else error
+    code = getattr(original, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_READONLY:
         # In a read unit that is what keeps us from writing.
         return mode is _Mode.WRITE

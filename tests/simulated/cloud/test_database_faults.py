@@ -124,6 +124,39 @@ class Desk:
         desk._handle(list(desk._decoded(inbox.take(size))))
 
 
+def test_a_vault_that_is_gone_while_its_log_is_cut_is_told_as_such(
+    databases: Databases, tmp_path: Path
+) -> None:
+    databases.vault.dispose()
+    (tmp_path / "vault.db").rename(tmp_path / "away")
+    with pytest.raises(DatabaseUnavailableError):
+        databases.forget_deleted()
+    (tmp_path / "away").rename(tmp_path / "vault.db")
+    databases.forget_deleted()
+
+
+def test_a_cut_that_fails_leaves_the_connection_as_patient_as_it_was(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHECKPOINT_TRY_MS", 7)
+
+    def refuse(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_authorizer(
+            lambda _action, name, *_: (
+                sqlite3.SQLITE_DENY if name == "wal_checkpoint" else sqlite3.SQLITE_OK
+            )
+        )
+
+    databases.vault.dispose()
+    event.listen(databases.vault, "checkout", refuse)
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        databases.forget_deleted()
+    event.remove(databases.vault, "checkout", refuse)
+    with databases.read() as unit:
+        assert unit.vault.scalar(text("PRAGMA busy_timeout")) == 50
+    databases.vault.dispose()
+
+
 def events_in(databases: Databases) -> int:
     with databases.read() as unit:
         return unit.main.scalar(select(func.count()).select_from(EventRow)) or 0
