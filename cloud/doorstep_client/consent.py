@@ -188,8 +188,8 @@ def _sign_and_put(
 
 def _next_policy(chain: Chain, seen: Consent, wanted: Choices) -> ConsentPolicy:
     last = seen.policies[-1] if seen.policies else None
-    # Never before the last one, whatever this computer's clock says.
-    at = max(now_ms(), last.at) if last else now_ms()
+    # Never before the last one or the statement in force, whatever this computer's clock says.
+    at = max(now_ms(), chain.head.statement.at, last.at if last else 0)
     return ConsentPolicy(
         **wanted.model_dump(),
         household=chain.head.household,

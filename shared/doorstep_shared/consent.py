@@ -4,11 +4,13 @@ No policy means that everything is off. Versions are a chain of their own, and
 the newest one's hash stands in the household's statement, so a service can
 neither make one up nor go back to an older one. Tightening takes any owner and
 holds at once. Loosening takes as many owners as the policy in force asks for;
-with fewer it holds 72 hours later, and everybody sees it coming.
+with fewer it holds 72 hours later, and everybody sees it coming. Where it takes
+two, an owner counts from their 72nd hour on: one alone lists whom they like.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import chain as joined
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -122,8 +124,8 @@ def earliest_in_force(
 ) -> int:
     """Return when ``choices`` may begin to hold, signed now by ``signers`` owners.
 
-    What holds now and what is announced must both be looser or equal, or signed
-    by enough, for ``choices`` to hold at once.
+    At once, unless they loosen what holds now and fewer sign than that asks for.
+    What is announced and does not hold yet is not judged: ``choices`` replace it.
     """
     held = policy_in_force(chain, now_ms)
     if is_loosening(held, choices) and signers < held.owners_needed:
@@ -150,15 +152,21 @@ def sign_policy(policy: ConsentPolicy, *owners: SigningKey) -> Signed:
 
 
 def accept_policy(
-    chain: Sequence[ConsentPolicy], signed: Signed, before: Statement, after: Statement
+    chain: Sequence[ConsentPolicy],
+    signed: Signed,
+    before: Statement,
+    after: Statement,
+    earlier: Iterable[Statement],
 ) -> ConsentPolicy:
     """Return the policy in ``signed``, which follows ``chain``.
 
     Args:
-        chain: Every version so far, oldest first.
+        chain: The versions so far, oldest first, at least from the one on that held at
+            the date of ``signed``.
         signed: The next version.
         before: The statement in force; its owners decide.
         after: The statement that comes with ``signed`` and names its hash.
+        earlier: Those in front of ``before``, newest first; read back as far as 72 hours.
 
     Raises:
         BrokenPolicyError: Out of place or time, not the one ``after`` names, more
@@ -166,7 +174,7 @@ def accept_policy(
         WrongSignatureError: No owner listed in ``before`` signed it.
         BadMessageError: It is not a version 1 policy.
     """
-    policy = _parse(signed)
+    policy = parse_policy(signed)
     if policy.household != before.household:
         raise BrokenPolicyError("this consent policy is another household's")
     prev = chain[-1] if chain else None
@@ -175,14 +183,18 @@ def accept_policy(
     # An older date would be judged by what held then: by an owner's word that counts no more.
     if prev and policy.at < prev.at:
         raise BrokenPolicyError("this consent policy is dated before the one before it")
+    if policy.at < before.at:
+        raise BrokenPolicyError("this consent policy is dated before the statement in force")
     if after.policy_hash != signed.body_hash:
         raise BrokenPolicyError("the household's statement names another consent policy")
     if policy.owners_needed > len(after.owner_keys):
         raise BrokenPolicyError("a household of one owner cannot ask for two")
-    signers = len(verify(Kind.CONSENT_POLICY, signed, before.owner_keys))
-    if policy.in_force_at < earliest_in_force(chain, policy.choices, signers, policy.at):
+    signers = verify(Kind.CONSENT_POLICY, signed, before.owner_keys)
+    counted = max(1, len(signers & _settled_owners(before, earlier, policy.at)))
+    if policy.in_force_at < earliest_in_force(chain, policy.choices, counted, policy.at):
         raise BrokenPolicyError(
-            "this loosens the consent policy: it takes more owners, or 72 hours in which all see it"
+            "this loosens the consent policy: it takes more owners, all of them for 72 hours, or"
+            " 72 hours in which all see it"
         )
     return policy
 
@@ -202,23 +214,48 @@ def verify_policies(
     """
     waiting = list(policies)
     chain: list[ConsentPolicy] = []
-    for before, after in pairwise(statements):
+    for place, (before, after) in enumerate(pairwise(statements)):
         if after.policy_hash == before.policy_hash:
             continue
         if not waiting:
             raise BrokenPolicyError("a version of this household's consent policy is withheld")
-        chain.append(accept_policy(chain, waiting.pop(0), before, after))
+        earlier = (statements[at] for at in range(place - 1, -1, -1))
+        chain.append(accept_policy(chain, waiting.pop(0), before, after, earlier))
     if waiting or statements[0].policy_hash is not None:
         raise BrokenPolicyError("no statement of the household names this consent policy")
     return tuple(chain)
 
 
-def _parse(signed: Signed) -> ConsentPolicy:
+def parse_policy(signed: Signed) -> ConsentPolicy:
+    """Return the policy in ``signed``, its signatures and its place not checked.
+
+    Raises:
+        BadMessageError: It is not a version 1 policy.
+    """
     parse_canonical(signed.body)
     try:
         return ConsentPolicy.model_validate_json(signed.body)
     except ValidationError as error:
         raise BadMessageError("this is not a version 1 consent policy") from error
+
+
+def _settled_owners(
+    before: Statement, earlier: Iterable[Statement], at_ms: int
+) -> frozenset[bytes]:
+    """Return the keys' ids of who was an owner at ``at_ms`` and all of the 72 hours before.
+
+    Without such a time one owner could list a second key of their own, and be two.
+    """
+    settled = _owner_ids(before)
+    for statement in joined((before,), earlier):
+        settled &= _owner_ids(statement)
+        if statement.at <= at_ms - NOTICE_MS:
+            return settled
+    return frozenset()
+
+
+def _owner_ids(statement: Statement) -> frozenset[bytes]:
+    return frozenset(key.key_id for key in statement.owner_keys)
 
 
 def _shown_kinds(choices: Choices) -> frozenset[AgencyKind]:

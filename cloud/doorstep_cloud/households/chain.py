@@ -4,7 +4,7 @@ The service checks each statement as doorbells and clients do, so that a broken
 one is refused where somebody can still be told. It can make none itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -37,6 +37,8 @@ MAX_STATEMENT_BYTES: Final = 60 * 1024
 MAX_A_DAY: Final = 256
 """Statements of one household: 15 MiB in the database at most, and far more than its people make,
 one for each doorbell, member and epoch."""
+
+_READ_AT_ONCE: Final = 8
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
@@ -194,6 +196,20 @@ def read_statements(
         .order_by(StatementRow.seq)
     )
     return [decode_signed(signed) for signed in rows]
+
+
+def read_back(unit: Unit, household: HouseholdId, seq: int) -> Iterator[Statement]:
+    """Yield the statements in front of place ``seq``, newest first, and read no more than asked."""
+    earlier = (
+        select(StatementRow)
+        .where(StatementRow.household == household)
+        .order_by(StatementRow.seq.desc())
+        .limit(_READ_AT_ONCE)
+    )
+    while rows := unit.main.scalars(earlier.where(StatementRow.seq < seq)).all():
+        for row in rows:
+            yield Statement.model_validate_json(decode_signed(row.signed).body)
+        seq = rows[-1].seq
 
 
 def is_epoch(unit: Unit, household: HouseholdId, epoch: int, recipient: str) -> bool:

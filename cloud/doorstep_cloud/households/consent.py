@@ -5,7 +5,7 @@ one is refused where somebody can still be told. It can make none itself, and
 nothing it keeps here opens a clip: a policy says what may be asked, no more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from doorstep_shared.consent import (
     Choices,
     ConsentPolicy,
     accept_policy,
+    parse_policy,
     policy_in_force,
     waiting_policy,
 )
@@ -38,6 +39,8 @@ loosening would be seen for less than its 72 hours."""
 
 GIVEN_BACK_MS: Final = 30 * 24 * 3600 * 1000
 """How long after main was put back from a backup clients may bring versions that it lost."""
+
+_READ_AT_ONCE: Final = 8
 
 MAX_CHANGE_BYTES: Final = 96 * 1024
 """A policy and a statement that lists all doorbells there can be."""
@@ -109,8 +112,10 @@ def write_policy(
     if is_repeated and (known := _known(unit, household, policy)) is not None:
         return Accepted(known, place)
     # Judged by its own date, as everybody will judge it who reads the chain later.
-    accepted = accept_policy(_newest(unit, household, 0), policy, before, after)
-    _refuse_date(unit, accepted, now_ms)
+    at_ms = parse_policy(policy).at
+    earlier = chain.read_back(unit, household, before.seq)
+    accepted = accept_policy(_newest(unit, household, at_ms), policy, before, after, earlier)
+    _refuse_date(unit, accepted, after, now_ms)
     unit.main.add(
         PolicyRow(
             household=household,
@@ -125,17 +130,27 @@ def write_policy(
 
 def _newest(unit: Unit, household: HouseholdId, at_ms: int) -> Sequence[ConsentPolicy]:
     """Return the newest versions, oldest first, back to the one that held at ``at_ms``."""
-    rows = unit.main.scalars(
-        select(PolicyRow.signed)
-        .where(PolicyRow.household == household)
-        .order_by(PolicyRow.version.desc())
-    ).all()
     found: list[ConsentPolicy] = []
-    for signed in rows:
-        found.append(_policy(decode_signed(signed)))
-        if found[-1].in_force_at <= at_ms:
+    for policy in _read_back(unit, household):
+        found.append(policy)
+        if policy.in_force_at <= at_ms:
             break
     return tuple(reversed(found))
+
+
+def _read_back(unit: Unit, household: HouseholdId) -> Iterator[ConsentPolicy]:
+    """Yield the versions, newest first, and read no more of them than are asked for."""
+    newest = (
+        select(PolicyRow)
+        .where(PolicyRow.household == household)
+        .order_by(PolicyRow.version.desc())
+        .limit(_READ_AT_ONCE)
+    )
+    rows = unit.main.scalars(newest).all()
+    while rows:
+        for row in rows:
+            yield _policy(decode_signed(row.signed))
+        rows = unit.main.scalars(newest.where(PolicyRow.version < rows[-1].version)).all()
 
 
 def _known(unit: Unit, household: HouseholdId, policy: Signed) -> ConsentPolicy | None:
@@ -152,15 +167,21 @@ def _policy(signed: Signed) -> ConsentPolicy:
     return ConsentPolicy.model_validate_json(signed.body)
 
 
-def _is_given_back(unit: Unit, policy: ConsentPolicy, now_ms: int) -> bool:
-    """Return whether the database may have lost ``policy``: it was put back after its date."""
+def _is_given_back(unit: Unit, policy: ConsentPolicy, after: Statement, now_ms: int) -> bool:
+    """Return whether the database may have lost ``policy``: it was put back after its date.
+
+    It cannot once the household has gone on: what was lost came before that.
+    """
     restored_ms = last_pass(unit, RESTORED)
-    return restored_ms is not None and policy.at <= restored_ms > now_ms - GIVEN_BACK_MS
+    if restored_ms is None or not policy.at <= restored_ms > now_ms - GIVEN_BACK_MS:
+        return False
+    earlier = chain.read_back(unit, policy.household, after.seq)
+    return all(statement.at <= restored_ms for statement in earlier)
 
 
-def _refuse_date(unit: Unit, policy: ConsentPolicy, now_ms: int) -> None:
+def _refuse_date(unit: Unit, policy: ConsentPolicy, after: Statement, now_ms: int) -> None:
     off_ms = policy.at - now_ms
-    if abs(off_ms) <= MAX_CLOCK_OFF_MS or _is_given_back(unit, policy, now_ms):
+    if abs(off_ms) <= MAX_CLOCK_OFF_MS or _is_given_back(unit, policy, after, now_ms):
         return
     side = "before" if off_ms < 0 else "after"
     raise RefusedError(

@@ -7,7 +7,9 @@ import pytest
 
 from doorstep_cloud.households import consent
 from doorstep_cloud.households.consent import MAX_CHANGE_BYTES, MAX_CLOCK_OFF_MS, read_consent
+from doorstep_cloud.households.restoring import RESTORED
 from doorstep_cloud.households.tables import PolicyRow
+from doorstep_cloud.store.passes import note_pass
 from doorstep_shared.consent import (
     EVERYTHING_OFF,
     NOTICE_MS,
@@ -17,8 +19,15 @@ from doorstep_shared.consent import (
     ShowMyName,
     verify_policies,
 )
-from doorstep_shared.signing import Signed
-from doorstep_shared.statements import MAX_DEVICES, MAX_MEMBERS, Role, sign_statement, verify_chain
+from doorstep_shared.signing import Signed, decode_signed
+from doorstep_shared.statements import (
+    MAX_DEVICES,
+    MAX_MEMBERS,
+    Role,
+    accept_next,
+    sign_statement,
+    verify_chain,
+)
 from tests.cast import (
     FOREIGN,
     OWN,
@@ -28,10 +37,11 @@ from tests.cast import (
     as_json,
     keyring_files,
 )
-from tests.people import NOW_MS, OWNER, doorbell, epoch, first_statement, person
+from tests.people import DAY_MS, NOW_MS, OWNER, doorbell, epoch, first_statement, person
 
 PATH: Final = "/v1/consent-policy"
 PARTNER: Final = person("partner")
+GHOST: Final = person("ghost")
 ASK_POLICE: Final = Choices(agency_requests=Requests.ASK, agency_kinds=(AgencyKind.POLICE,))
 TWO: Final = Choices(owners_needed=2)
 OFF: Final = {
@@ -135,6 +145,7 @@ def test_only_owners_signatures_count(home: Stage) -> None:
 
 @pytest.mark.parametrize("off_ms", [-MAX_CLOCK_OFF_MS, MAX_CLOCK_OFF_MS])
 def test_a_clock_may_be_five_minutes_off_and_no_more(home: Stage, off_ms: int) -> None:
+    home.clock.at_ms += DAY_MS  # a date before the statement in force is refused anyway
     further = off_ms + (1 if off_ms > 0 else -1)
     for wrong in (further, further * 100):
         at = home.clock() + wrong
@@ -169,8 +180,69 @@ def test_both_owners_loosen_at_once_and_either_stops_what_waits(two: Stage) -> N
     two.set_consent(ASK_POLICE, in_force_at=two.clock() + NOTICE_MS)
     two.set_consent(TWO, PARTNER)
     assert two.read_consent()["waiting"] is None
+    two.clock.at_ms += NOTICE_MS
     two.set_consent(ASK_POLICE, OWNER, PARTNER)
     assert two.read_consent()["in_force"]["agency_requests"] == "ask"
+
+
+def test_an_owner_listed_by_the_other_alone_is_no_second_before_three_days(two: Stage) -> None:
+    two.clock.at_ms += 40 * DAY_MS
+    roster = (OWNER.member, PARTNER.member, GHOST.member)
+    signed = sign_statement(two.next_statement(roster=roster, at=two.clock()), OWNER.sign)
+    files = keyring_files([OWNER, PARTNER, GHOST])
+    answer = two.client.put(
+        "/v1/keyring.age",
+        json={"statement": as_json(signed), "files": files},
+        headers=two.session(OWNER),
+    )
+    assert answer.status_code == 200, answer.text
+    two.heads[OWN] = accept_next(two.heads[OWN], signed)
+    status, problem = put(two, two.consent_change(ASK_POLICE, OWNER, GHOST, version=2))
+    assert (status, "72 hours" in problem["title"]) == (409, True)
+    two.set_consent(ASK_POLICE, OWNER, PARTNER)
+    assert two.read_consent()["in_force"]["agency_requests"] == "ask"
+
+
+def test_a_long_history_is_not_read_for_one_more_version(
+    home: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consent, "_READ_AT_ONCE", 2)
+    for choices in (ASK_POLICE, EVERYTHING_OFF) * 3:
+        home.set_consent(choices)
+    read: list[bytes] = []
+
+    def reading(signed: bytes) -> Signed:
+        read.append(signed)
+        return decode_signed(signed)
+
+    monkeypatch.setattr(consent, "decode_signed", reading)
+    assert put(home, home.consent_change(ASK_POLICE, version=7))[0] == 200
+    assert len(read) == 1
+
+
+def test_versions_are_read_back_as_far_as_one_that_holds(
+    home: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consent, "_READ_AT_ONCE", 2)
+    home.set_consent(ASK_POLICE)
+    for _ in range(5):
+        home.set_consent(EVERYTHING_OFF, in_force_at=home.clock() + NOTICE_MS)
+    found = home.read_consent()
+    assert found["in_force"]["agency_requests"] == "ask"
+    assert found["waiting"]["version"] == 6
+
+
+def test_nothing_is_given_back_once_the_household_has_gone_on(home: Stage) -> None:
+    home.clock.at_ms += 40 * DAY_MS
+    with home.databases.write() as unit:
+        note_pass(unit, RESTORED, home.clock())
+        unit.commit()
+    old = NOW_MS + DAY_MS
+    home.clock.at_ms += DAY_MS
+    home.append(home.next_statement(at=home.clock(), devices=(doorbell("front").device,)))
+    home.append(home.next_statement(at=old))
+    status, problem = put(home, home.consent_change(ASK_POLICE, at=old, in_force_at=old))
+    assert (status, "dated" in problem["title"]) == (403, True)
 
 
 def test_a_household_of_one_owner_cannot_ask_for_two(home: Stage) -> None:

@@ -326,6 +326,16 @@ def test_a_clock_that_was_put_back_dates_no_version_before_the_last(
     assert choose(household, EVERYTHING_OFF).policies[-1].at == first.at
 
 
+def test_a_clock_that_was_put_back_dates_no_version_before_the_statement_in_force(
+    household: Household, service: Stage
+) -> None:
+    devices = (doorbell("side").device,)
+    household.change(lambda now: now.model_copy(update={"devices": devices}))
+    listed = household.chain().head.statement.at
+    service.clock.at_ms -= 60_000
+    assert choose(household, FIRE).policies[-1].at == listed
+
+
 # ── what is read and typed ──────────────────────────────────────────────────────────────
 
 

@@ -26,8 +26,27 @@ from doorstep_shared.consent import (
 )
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.signing import Kind, Signed, WrongSignatureError, sign
-from doorstep_shared.statements import Head, Member, Role, Statement, accept_next
-from tests.people import HOUSEHOLD, NOW_MS, OWNER, Person, first_head, person, successor
+from doorstep_shared.statements import (
+    Head,
+    Member,
+    Role,
+    Statement,
+    accept_next,
+    accept_root,
+    sign_statement,
+)
+from tests.people import (
+    DAY_MS,
+    HOUSEHOLD,
+    NOW_MS,
+    OWNER,
+    Person,
+    epoch,
+    first_head,
+    first_statement,
+    person,
+    successor,
+)
 
 PARTNER = person("partner")
 STRANGER = person("stranger")
@@ -52,7 +71,13 @@ class Home:
     def __init__(self) -> None:
         partner = Member.model_validate({**PARTNER.member.model_dump(), "role": Role.OWNER})
         roster = (OWNER.member, partner)
-        first = first_head()
+        # Both have been owners for long enough to count.
+        since = {
+            "at": NOW_MS - NOTICE_MS,
+            "epoch": epoch().model_copy(update={"not_after": NOW_MS}),
+        }
+        begun = first_statement().model_copy(update=since)
+        first = accept_root(sign_statement(begun, OWNER.sign))
         self.head = accept_next(first, successor(first, OWNER, roster=roster))
         self.statements: list[Statement] = [first.statement, self.head.statement]
         self.signed: list[Signed] = []
@@ -74,7 +99,8 @@ class Home:
     def accept(self, policy: ConsentPolicy, *owners: Person) -> ConsentPolicy:
         signed = sign_policy(policy, *(owner.sign for owner in owners))
         head = self.next_head(signed)
-        accepted = accept_policy(self.chain, signed, self.head.statement, head.statement)
+        earlier = reversed(self.statements[:-1])
+        accepted = accept_policy(self.chain, signed, self.head.statement, head.statement, earlier)
         self.chain.append(accepted)
         self.signed.append(signed)
         self.head = head
@@ -83,6 +109,12 @@ class Home:
 
     def next_head(self, signed: Signed) -> Head:
         return accept_next(self.head, successor(self.head, OWNER, policy_hash=signed.body_hash))
+
+    def move_on(self, at: int, *owners: Person) -> None:
+        """Sign a statement dated ``at``, which lists ``owners`` if any are named."""
+        roster = tuple(one.member for one in owners) or self.head.statement.roster
+        self.head = accept_next(self.head, successor(self.head, OWNER, at=at, roster=roster))
+        self.statements.append(self.head.statement)
 
     def set(self, wanted: Choices, at: int, *owners: Person) -> ConsentPolicy:
         """Choose ``wanted``, to hold as soon as it may."""
@@ -181,6 +213,38 @@ def test_a_policy_cannot_be_dated_back_to_when_one_owner_was_enough(home: Home) 
         home.accept(home.policy(ASK_POLICE, NOW_MS + HOUR_MS - 1, NOW_MS + HOUR_MS - 1), OWNER)
 
 
+def test_a_policy_cannot_be_dated_before_the_statement_in_force(home: Home) -> None:
+    home.set(Choices(owners_needed=2), NOW_MS, OWNER)
+    now = NOW_MS + 40 * DAY_MS
+    home.move_on(now)
+    with pytest.raises(BrokenPolicyError, match="dated before the statement"):
+        home.accept(home.policy(ASK_POLICE, now - NOTICE_MS, now), OWNER)
+    assert home.set(ASK_POLICE, now, OWNER).in_force_at == now + NOTICE_MS
+
+
+def test_an_owner_listed_by_the_other_alone_is_no_second_before_three_days(home: Home) -> None:
+    two = Choices(owners_needed=2)
+    home.set(two, NOW_MS, OWNER)
+    listed = NOW_MS + 40 * DAY_MS
+    home.move_on(listed, OWNER, PARTNER, STRANGER)
+    home.move_on(listed + HOUR_MS)
+    for at in (listed + HOUR_MS, listed + NOTICE_MS - 1):
+        for signers in ((OWNER, STRANGER), (STRANGER,)):
+            with pytest.raises(BrokenPolicyError, match="72 hours"):
+                home.accept(home.policy(ASK_POLICE, at, at), *signers)
+    home.set(ASK_POLICE, listed + HOUR_MS, OWNER, PARTNER)
+    home.set(two, listed + HOUR_MS, STRANGER)
+    settled = listed + NOTICE_MS
+    assert home.set(ASK_POLICE, settled, OWNER, STRANGER).in_force_at == settled
+    assert verify_policies(home.signed, home.statements) == tuple(home.chain)
+
+
+def test_a_new_owner_tightens_at_once_and_loosens_where_one_is_enough(home: Home) -> None:
+    home.move_on(NOW_MS, OWNER, PARTNER, STRANGER)
+    assert home.set(ASK_POLICE, NOW_MS, STRANGER).in_force_at == NOW_MS
+    assert home.set(Choices(owners_needed=2), NOW_MS, STRANGER).in_force_at == NOW_MS
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"version": 2}, {"prev": bytes(32)}, {"household": "n" * 26}, {"owners_needed": 2}],
@@ -192,14 +256,14 @@ def test_a_policy_out_of_place_is_refused(changes: dict[str, object]) -> None:
     signed = sign_policy(policy, OWNER.sign)
     after = accept_next(head, successor(head, OWNER, policy_hash=signed.body_hash)).statement
     with pytest.raises(BrokenPolicyError):
-        accept_policy((), signed, head.statement, after)
+        accept_policy((), signed, head.statement, after, ())
 
 
 def test_a_policy_that_the_statement_does_not_name_is_refused(home: Home) -> None:
     signed = sign_policy(home.policy(ASK_POLICE, NOW_MS, NOW_MS), OWNER.sign)
     other = home.next_head(sign_policy(home.policy(EVERYTHING_OFF, NOW_MS, NOW_MS), OWNER.sign))
     with pytest.raises(BrokenPolicyError, match="another"):
-        accept_policy((), signed, home.head.statement, other.statement)
+        accept_policy((), signed, home.head.statement, other.statement, ())
 
 
 def test_nobody_but_an_owner_signs_it(home: Home) -> None:
@@ -211,7 +275,7 @@ def test_a_body_of_another_form_is_no_policy(home: Home) -> None:
     signed = sign(Kind.CONSENT_POLICY, {"v": 1, "agency_requests": "always"}, OWNER.sign)
     head = home.next_head(signed)
     with pytest.raises(BadMessageError):
-        accept_policy((), signed, home.head.statement, head.statement)
+        accept_policy((), signed, home.head.statement, head.statement, ())
 
 
 def test_a_service_can_neither_withhold_a_version_nor_add_one(home: Home) -> None:
