@@ -217,8 +217,8 @@ COLUMNS: Final[Mapping[str, Fields]] = {
         "written_at_ms": seen("when it came"),
     },
     "job": {
-        "name": seen("which job of the service; about nobody"),
-        "passed_at_ms": seen("when it last came to its end"),
+        "name": seen("which job of the service, or a clip that nobody can open; about nobody"),
+        "passed_at_ms": seen("when it last came to its end, or since when that is found"),
     },
 }
 

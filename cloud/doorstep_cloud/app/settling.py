@@ -26,7 +26,7 @@ from doorstep_cloud.clips.restoring import (
 from doorstep_cloud.households.restoring import RESTORED, drop_revoked_tokens, drop_ways_in
 from doorstep_cloud.store.backups import LABEL_TABLE, Label, Which, read_label
 from doorstep_cloud.store.databases import Databases, Unit
-from doorstep_cloud.store.passes import forget_pass, note_pass
+from doorstep_cloud.store.passes import forget_finding, note_pass
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +101,7 @@ def _settle(unit: Unit, folder: Path, main: Label | None, now_ms: int, done: Set
     # Whoever put the wrong file in place has a day to see it: nothing goes by age, nor for
     # being known to one side only.
     note_pass(unit, EXPIRE, 0)
-    forget_pass(unit, LOST_SINCE)
+    forget_finding(unit, LOST_SINCE)
     # A vault that is older than main lacks what a doorbell may be sending just now, and will
     # bring again. A main that is older than the vault lacks deletions, of any clip.
     done.clips_buried = bury_unopenable(unit, now_ms, stored_only=main is None)

@@ -5,9 +5,9 @@ on meanwhile.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -24,7 +24,7 @@ from doorstep_cloud.clips.service import OBJECTS, is_stored, parse_object_key, s
 from doorstep_cloud.households.retention import DAY_MS, Reading
 from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.objects import ListedObject, ObjectMissingError, ObjectStore
-from doorstep_cloud.store.passes import forget_pass, last_pass, note_pass
+from doorstep_cloud.store.passes import forget_found, found_since, note_found, note_pass
 from doorstep_shared.errors import BadMessageError
 from doorstep_shared.ids import ClipId
 
@@ -35,8 +35,10 @@ MOST_NAMED: Final = 1000
 """Of what is only told, so many are named in a report."""
 
 SWEEP: Final = "sweep"
-LOST_SINCE: Final = "envelopes-lost-since"
-"""Under this name it is kept since when a sweep finds clips that nobody can open."""
+LOST_SINCE: Final = "envelopes-lost-since:"
+"""Under this name and a clip's it is kept since when sweeps find that nobody can open it."""
+
+_Item = TypeVar("_Item")
 
 _log = structlog.get_logger(__name__)
 
@@ -143,7 +145,7 @@ class Sweeper:
         """Give up clips that nobody can open, once that has been so for a day.
 
         A vault that was lost, or is not put back yet, looks like that: it is the finding
-        that has to be old, and not the clips.
+        that has to be old, each clip's on its own, and not the clips.
         """
 
         def unopened(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
@@ -151,18 +153,20 @@ class Sweeper:
 
         lost = [clip for clips in self._batches(unopened) for clip in clips]
         report.clips_without_envelope = len(lost)
-        with self._databases.write() as unit:
-            since = last_pass(unit, LOST_SINCE)
-            if lost and since is None:
-                note_pass(unit, LOST_SINCE, now)
-            elif not lost:
-                forget_pass(unit, LOST_SINCE)
-            unit.commit()
-        if since is None or not report.is_clock_believed or now - since < GRACE_MS:
+        with self._databases.read() as unit:
+            since = found_since(unit, LOST_SINCE)
+        for names in batched(sorted(since.keys() - set(lost))):
+            with self._databases.write() as unit:
+                forget_found(unit, LOST_SINCE, names)
+                unit.commit()
+        if not report.is_clock_believed:
             return
-        for start in range(0, len(lost), BATCH):
-            given_up = self._deleter.delete_silently(lost[start : start + BATCH], now)
-            report.clips_given_up += given_up
+        for clips in batched([clip for clip in lost if clip not in since]):
+            with self._databases.write() as unit:
+                note_found(unit, LOST_SINCE, clips, now)
+                unit.commit()
+        old = [clip for clip in lost if now - since.get(clip, now) >= GRACE_MS]
+        report.clips_given_up = sum(self._deleter.give_up(clips, now) for clips in batched(old))
 
     def _sweep_objects(self, report: SweepReport, now: int) -> None:
         for item in differences(self._objects.listed(OBJECTS), self._rows(now)):
@@ -221,6 +225,12 @@ class Sweeper:
                 clips, after = find(unit, after)
             if clips:
                 yield clips
+
+
+def batched(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Yield ``items`` in order, as many at a time as a unit of work takes."""
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
 
 
 def differences(

@@ -18,6 +18,7 @@ from doorstep_cloud.clips.deletion import (
     keep_receipt,
     note_objects_deleted,
     tombstones_with_objects,
+    unopenable,
 )
 from doorstep_cloud.clips.service import object_key
 from doorstep_cloud.store.databases import Databases, Unit
@@ -95,8 +96,15 @@ class Deleter:
 
     def delete_silently(self, clips: Sequence[ClipId], now: int) -> int:
         """Make tombstones of ``clips`` and take what opens them; return how many were none."""
+        return self._delete(lambda _: clips, now)
+
+    def give_up(self, clips: Sequence[ClipId], now: int) -> int:
+        """Do so with those of ``clips`` that nobody can open even now; return how many."""
+        return self._delete(lambda unit: unopenable(unit, clips), now)
+
+    def _delete(self, chosen: Callable[[Unit], Sequence[ClipId]], now: int) -> int:
         with self._databases.write() as unit:
-            buried = bury(unit, clips, now)
+            buried = bury(unit, chosen(unit), now)
             unit.commit()
         if buried:
             self._on_deleted(buried)

@@ -246,13 +246,17 @@ def clips_without_envelope(
         .order_by(ClipRow.id)
         .limit(limit)
     )
-    clips = unit.main.scalars(query).all()
+    clips = list(map(ClipId, unit.main.scalars(query)))
+    return unopenable(unit, clips), clips[-1] if len(clips) == limit else None
+
+
+def unopenable(unit: Unit, clips: Sequence[ClipId]) -> list[ClipId]:
+    """Return those of ``clips`` whose file nobody could open: the vault lacks its envelope."""
     opened = select(EnvelopeRow.clip).where(
         EnvelopeRow.clip.in_(clips), EnvelopeRow.object == "file"
     )
     held = set(unit.vault.scalars(opened))
-    found = [ClipId(clip) for clip in clips if clip not in held]
-    return found, clips[-1] if len(clips) == limit else None
+    return [clip for clip in clips if clip not in held]
 
 
 def _kept_from(row: ClipRow) -> int:

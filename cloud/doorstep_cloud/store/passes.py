@@ -1,4 +1,11 @@
-"""When a job of the worker last came to its end. Nothing here ends a unit of work."""
+"""When a job of the worker last came to its end, and since when it finds what it waits with.
+
+Nothing here ends a unit of work.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import delete, select
 
 from doorstep_cloud.store.databases import Unit
 from doorstep_cloud.store.tables import JobRow
@@ -15,7 +22,24 @@ def note_pass(unit: Unit, job: str, now: int) -> None:
     unit.main.merge(JobRow(name=job, passed_at_ms=now))
 
 
-def forget_pass(unit: Unit, job: str) -> None:
-    """Forget that ``job`` ever came to its end."""
-    if (row := unit.main.get(JobRow, job)) is not None:
-        unit.main.delete(row)
+def found_since(unit: Unit, finding: str) -> Mapping[str, int]:
+    """Return since when each thing of a finding is found, Unix milliseconds."""
+    query = select(JobRow).where(JobRow.name.startswith(finding, autoescape=True))
+    return {row.name.removeprefix(finding): row.passed_at_ms for row in unit.main.scalars(query)}
+
+
+def note_found(unit: Unit, finding: str, things: Iterable[str], now: int) -> None:
+    """Keep that these ``things`` are found since ``now``."""
+    for thing in things:
+        note_pass(unit, finding + thing, now)
+
+
+def forget_found(unit: Unit, finding: str, things: Iterable[str]) -> None:
+    """Forget that these ``things`` were ever found."""
+    names = [finding + thing for thing in things]
+    unit.main.execute(delete(JobRow).where(JobRow.name.in_(names)))
+
+
+def forget_finding(unit: Unit, finding: str) -> None:
+    """Forget that anything of a finding was ever found."""
+    unit.main.execute(delete(JobRow).where(JobRow.name.startswith(finding, autoescape=True)))

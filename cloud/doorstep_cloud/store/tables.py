@@ -6,7 +6,11 @@ from doorstep_cloud.store.base import MainBase
 
 
 class JobRow(MainBase):
-    """When a job of the worker last came to its end, by the service's clock."""
+    """When a job of the worker last came to its end, by the service's clock.
+
+    Attributes:
+        name: The job's; one with a colon names something that it finds, and since when.
+    """
 
     __tablename__ = "job"
 

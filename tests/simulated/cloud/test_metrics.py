@@ -21,9 +21,11 @@ from doorstep_cloud.app.figures import (
     read_worker,
 )
 from doorstep_cloud.app.jobs import Expiry
+from doorstep_cloud.app.sweep import LOST_SINCE
 from doorstep_cloud.app.worker import Job, Worker
 from doorstep_cloud.events.hub import Hub
 from doorstep_cloud.store.errors import DatabaseUnavailableError
+from doorstep_cloud.store.passes import note_found
 from doorstep_cloud.store.tables import JobRow
 from doorstep_cloud.web.metrics import OWN, PATH, RING_BUCKETS_S, Family, Kind, Metrics
 from doorstep_shared.errors import TryLaterError
@@ -248,6 +250,7 @@ def test_databases_tell_their_size_and_what_they_gave_up(home: Stage) -> None:
 def test_the_rows_tell_who_is_there_and_when_each_job_passed(home: Stage) -> None:
     with home.databases.write() as unit:
         unit.main.add(JobRow(name="sweep", passed_at_ms=NOW_MS))
+        note_found(unit, LOST_SINCE, ["a clip"], NOW_MS)
         unit.commit()
     found = {one.name: values for one, values in read_rows(home.databases, lambda: NOW_MS).items()}
     assert found["doorstep_doorbells_online"] == {(): 0}

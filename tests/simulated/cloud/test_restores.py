@@ -38,7 +38,7 @@ from doorstep_cloud.store.backups import (
 )
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.errors import ConflictError
-from doorstep_cloud.store.passes import last_pass, note_pass
+from doorstep_cloud.store.passes import found_since, last_pass, note_found
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import Signed, SigningKey
@@ -268,13 +268,13 @@ def test_after_a_restore_nothing_goes_by_age_for_a_day(state: State) -> None:
     """Whoever put the wrong file in place can still put the right one there."""
     monotonic_s = [0.0]
     with state.opened() as databases, databases.write() as unit:
-        note_pass(unit, LOST_SINCE, NOW_MS - 48 * HOUR_MS)
+        note_found(unit, LOST_SINCE, ["a", "b"], NOW_MS - 48 * HOUR_MS)
         unit.commit()
     state.restore(Which.MAIN, state.back_up_main())
     state.start()
     with state.opened() as databases:
         with databases.read() as unit:
-            assert last_pass(unit, LOST_SINCE) is None
+            assert found_since(unit, LOST_SINCE) == {}
         expiry = Expiry(databases, deleter_of(databases), lambda: NOW_MS, lambda: monotonic_s[0])
         assert not expiry.look_at_clock().is_believed
         monotonic_s[0] = 24 * 3600.0

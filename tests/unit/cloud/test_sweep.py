@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from doorstep_cloud.app.jobs import EXPIRE, Expiry
 from doorstep_cloud.app.sweep import GRACE_MS, SWEEP, Sweeper, SweepReport, differences
 from doorstep_cloud.clips.deleter import Deleter
-from doorstep_cloud.clips.deletion import TOMBSTONE_MS, bury, find_tombstone
+from doorstep_cloud.clips.deletion import TOMBSTONE_MS, bury, clips_without_envelope, find_tombstone
 from doorstep_cloud.clips.service import announce, household_of_clip, object_key, record_stored
 from doorstep_cloud.clips.tables import ClipRow, EnvelopeRow
 from doorstep_cloud.events.paging import ListQuery
@@ -21,7 +22,7 @@ from doorstep_cloud.events.service import MOST_DELETED, events_over, list_events
 from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.households.preferences import write_retention_days
 from doorstep_cloud.households.retention import HOLD_S, counted_from, is_over
-from doorstep_cloud.store.databases import Databases
+from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.objects import ListedObject
 from doorstep_cloud.store.passes import last_pass
 from doorstep_shared.ids import ClipId
@@ -223,6 +224,53 @@ def test_clips_whose_vault_was_lost_are_told_and_given_up_a_day_later(world: Wor
     assert not world.is_there(clips[0])
     assert world.is_there(clips[1])
     assert world.deleted == [clips[0].id]
+
+
+def test_a_vault_that_is_lost_has_its_own_day_whatever_was_lost_before(world: World) -> None:
+    first, *others = [world.keep(seed) for seed in range(4)]
+    world.pass_days(1.9)
+    with world.databases.write() as unit:
+        unit.vault.execute(delete(EnvelopeRow).where(EnvelopeRow.clip == first.id))
+        unit.commit()
+    assert world.sweep() == SweepReport(clips_without_envelope=1)
+    world.expiry.run()
+    world.pass_days(1)
+    with world.databases.write() as unit:
+        unit.vault.execute(delete(EnvelopeRow))
+        unit.commit()
+    report = world.sweep()
+    assert (report.clips_without_envelope, report.clips_given_up) == (4, 1)
+    assert all(map(world.is_there, others))
+    world.expiry.run()
+    world.pass_days(1)
+    assert world.sweep().clips_given_up == 3
+
+
+def test_a_vault_that_comes_back_while_the_sweep_runs_costs_nothing(world: World) -> None:
+    clip = world.keep()
+    world.pass_days(1.9)
+    with world.databases.write() as unit:
+        unit.vault.execute(delete(EnvelopeRow))
+        unit.commit()
+    world.sweep()
+    world.expiry.run()
+    world.pass_days(1)
+
+    found = clips_without_envelope
+
+    def then_put_back(
+        unit: Unit, before: int, after: str, limit: int
+    ) -> tuple[list[ClipId], str | None]:
+        lost = found(unit, before, after, limit)
+        with world.databases.write() as other:
+            back = EnvelopeRow(clip=clip.id, object="file", envelope=b"x", written_at_ms=NOW_MS)
+            other.vault.add(back)
+            other.commit()
+        return lost
+
+    with patch("doorstep_cloud.app.sweep.clips_without_envelope", then_put_back):
+        assert world.sweep().clips_given_up == 0
+    assert world.is_there(clip)
 
 
 def test_a_vault_that_is_put_back_in_time_costs_nothing(world: World) -> None:
