@@ -78,9 +78,7 @@ class Inbox:
     def take(self, limit: int) -> list[Message]:
         """Return up to ``limit`` events, or a quarter as many of the rest, which take longer.
 
-        None once the inbox is closed.
-
-        Waits for the first and never for a second.
+        Nothing once the inbox is closed. Waits for the first and never for a second.
         """
         with self._filled:
             self._filled.wait_for(lambda: self._total > 0 or self._is_closed)

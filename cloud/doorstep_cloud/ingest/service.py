@@ -246,12 +246,15 @@ class Ingest:
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_S):
-            try:
-                self._transfers.tick()
-                self._admission.tick(_now_us())
-            except Exception:  # The boundary of this thread: the next tick may do better.
-                self.counters.add(Count.CRASHED)
-                log.exception("ingest_tick_crashed")
+            self._attend(self._transfers.tick)
+            self._attend(lambda: self._admission.tick(_now_us()))
+
+    def _attend(self, tick: Callable[[], None]) -> None:
+        try:
+            tick()
+        except Exception:  # The boundary of this thread: the other goes on, the next may do better.
+            self.counters.add(Count.CRASHED)
+            log.exception("ingest_tick_crashed")
 
 
 def _now_us() -> int:
