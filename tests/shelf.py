@@ -20,6 +20,7 @@ class Shelf(ObjectStore):
     Attributes:
         held: Bytes and when they were put, by key.
         is_away: Nothing is answered.
+        stuck: Keys of objects that it does not let go.
         now_ms: By its own clock.
         when_put: Happens after a put.
         when_listed: Happens before each object that is listed.
@@ -28,6 +29,7 @@ class Shelf(ObjectStore):
     def __init__(self) -> None:
         self.held: dict[str, tuple[bytes, int]] = {}
         self.is_away = False
+        self.stuck: set[str] = set()
         self.now_ms = NOW_MS
         self.when_put: Callable[[], None] = lambda: None
         self.when_listed: Callable[[], None] = lambda: None
@@ -49,6 +51,8 @@ class Shelf(ObjectStore):
 
     def delete(self, key: str) -> None:
         self._answer()
+        if key in self.stuck:
+            raise ObjectStoreError("this object does not go", after_s=1.0)
         self.held.pop(key, None)
 
     def listed(self, prefix: str) -> Iterator[ListedObject]:

@@ -22,7 +22,7 @@ from doorstep_cloud.clips.deletion import (
 )
 from doorstep_cloud.clips.service import object_key
 from doorstep_cloud.store.databases import Databases, Unit
-from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.store.objects import ObjectStore, ObjectStoreError
 from doorstep_shared.ids import ClipId, HouseholdId
 from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import Signed, SigningKey
@@ -32,6 +32,9 @@ ClipListener = Callable[[Sequence[ClipId]], None]
 
 BATCH: Final = 100
 """Clips in one unit of work: rings wait for no longer than that takes, some 10 ms."""
+
+_IS_AWAY: Final = 10
+"""Clips in a row whose objects do not go: then it is the store, and not an object."""
 
 _log = structlog.get_logger(__name__)
 
@@ -138,14 +141,16 @@ class Deleter:
         """Delete the objects of tombstones; return of how many.
 
         Raises:
-            ObjectStoreError: The store is away; what is left waits for the next time.
+            ObjectStoreError: The store let some not go, the first for this reason; they wait
+                for the next time. After ten in a row it is away, and the rest is not tried.
         """
 
         def waiting(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
             clips = tombstones_with_objects(unit, after, BATCH)
             return clips, clips[-1] if len(clips) == BATCH else None
 
-        count = 0
+        count = in_a_row = 0
+        first: ObjectStoreError | None = None
         for clips in self._found(waiting):
             # First what opens them, also of a clip whose deletion a crash broke off: a tombstone
             # is only noted as empty when nothing of it is anywhere.
@@ -154,8 +159,16 @@ class Deleter:
                 unit.commit()
             self._databases.forget_deleted()
             for clip in clips:
-                self._delete_objects_of(clip)
-                count += 1
+                try:
+                    self._delete_objects_of(clip)
+                except ObjectStoreError as error:
+                    first, in_a_row = first or error, in_a_row + 1
+                    if in_a_row == _IS_AWAY:
+                        raise first from None
+                else:
+                    count, in_a_row = count + 1, 0
+        if first is not None:
+            raise first
         return count
 
     def _delete_objects_of(self, clip: ClipId) -> None:

@@ -46,7 +46,8 @@ class Tombstone:
         manifest_sha256: Of its manifest's body.
         deleted_at_ms: When it became one.
         receipt: The signed container an owner was given; None if none has asked.
-        is_empty: Neither its envelopes nor its objects are anywhere any more.
+        emptied_at_ms: Since when neither its envelopes nor its objects are anywhere; None if
+            they may be.
     """
 
     clip: ClipId
@@ -54,13 +55,14 @@ class Tombstone:
     manifest_sha256: bytes
     deleted_at_ms: int
     receipt: bytes | None
-    is_empty: bool
+    emptied_at_ms: int | None
 
     def proof(self, key: SigningKey) -> Signed | None:
         """Return what proves the deletion to a doorbell; None while it cannot be signed yet."""
         if self.receipt is not None:
             return decode_signed(self.receipt)
-        return self.sign(key, self.deleted_at_ms) if self.is_empty else None
+        # Not since it was hidden: what opens it was there for a while.
+        return None if self.emptied_at_ms is None else self.sign(key, self.emptied_at_ms)
 
     def sign(self, key: SigningKey, at: int) -> Signed:
         """Return the receipt: by ``at`` the vault's files held nothing that opens the clip."""
@@ -87,7 +89,7 @@ def find_tombstone(unit: Unit, clip: ClipId) -> Tombstone | None:
         manifest_sha256=row.manifest_sha256,
         deleted_at_ms=row.deleted_at_ms,
         receipt=row.deletion_receipt,
-        is_empty=row.objects_deleted_at_ms is not None,
+        emptied_at_ms=row.objects_deleted_at_ms,
     )
 
 

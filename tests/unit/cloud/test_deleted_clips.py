@@ -117,6 +117,18 @@ def test_an_expired_clip_is_proven_to_be_gone_once_nothing_is_left_of_it(
     assert tombstone.receipt is None
 
 
+def test_the_proof_names_no_time_before_what_opened_the_clip_had_gone(
+    databases: Databases, shelf: Shelf, clip: Clip
+) -> None:
+    now_ms = [NOW_MS]
+    deleter = Deleter(databases, shelf, RECEIPT_KEY, lambda: now_ms[0], lambda _clips: None)
+    deleter.delete_silently([clip.id], NOW_MS)
+    now_ms[0] += 5000
+    deleter.delete_objects()
+    (proof,) = announced_again(databases, clip).deletions
+    assert verify_deletion(proof, RECEIPT_KEY.public).at == NOW_MS + 5000
+
+
 class Desk:
     """A transfer desk over a store in memory."""
 

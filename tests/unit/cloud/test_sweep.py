@@ -23,7 +23,7 @@ from doorstep_cloud.events.tables import EventRow
 from doorstep_cloud.households.preferences import write_retention_days
 from doorstep_cloud.households.retention import HOLD_S, counted_from, is_over
 from doorstep_cloud.store.databases import Databases, Unit
-from doorstep_cloud.store.objects import ListedObject
+from doorstep_cloud.store.objects import ListedObject, ObjectStoreError
 from doorstep_cloud.store.passes import last_pass
 from doorstep_shared.ids import ClipId
 from doorstep_shared.manifest import ClipKind, ObjectName
@@ -460,6 +460,19 @@ def test_the_objects_wait_for_the_store_and_go_over_a_restart(world: World) -> N
     assert again.deleter.delete_objects() == 1
     assert world.shelf.held == {}
     assert again.deleter.delete_objects() == 0
+
+
+def test_an_object_that_never_goes_keeps_no_other_from_going(world: World) -> None:
+    stuck, other = sorted((world.keep(0), world.keep(1)), key=lambda clip: clip.id)
+    world.deleter.delete_silently([stuck.id, other.id], NOW_MS)
+    world.shelf.stuck = {object_key(stuck.id, ObjectName.FILE)}
+    for _ in range(2):
+        with pytest.raises(ObjectStoreError, match="does not go"):
+            world.deleter.delete_objects()
+        assert {key.split("/")[1] for key in world.shelf.held} == {stuck.id}
+    world.shelf.stuck = set()
+    assert world.deleter.delete_objects() == 1
+    assert world.shelf.held == {}
 
 
 def test_a_tombstone_is_forgotten_after_400_days_once_it_is_empty(world: World) -> None:
