@@ -10,7 +10,6 @@ two, an owner counts from their 72nd hour on: one alone lists whom they like.
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from itertools import chain as joined
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -156,7 +155,7 @@ def accept_policy(
     signed: Signed,
     before: Statement,
     after: Statement,
-    earlier: Iterable[Statement],
+    past: Iterable[Statement],
 ) -> ConsentPolicy:
     """Return the policy in ``signed``, which follows ``chain``.
 
@@ -166,7 +165,8 @@ def accept_policy(
         signed: The next version.
         before: The statement in force; its owners decide.
         after: The statement that comes with ``signed`` and names its hash.
-        earlier: Those in front of ``before``, newest first; read back as far as 72 hours.
+        past: ``before`` and those in front of it, newest first; read back as far as 72
+            hours. Whoever knows when they came may date them later, by that.
 
     Raises:
         BrokenPolicyError: Out of place or time, not the one ``after`` names, more
@@ -190,7 +190,7 @@ def accept_policy(
     if policy.owners_needed > len(after.owner_keys):
         raise BrokenPolicyError("a household of one owner cannot ask for two")
     signers = verify(Kind.CONSENT_POLICY, signed, before.owner_keys)
-    counted = max(1, len(signers & _settled_owners(before, earlier, policy.at)))
+    counted = max(1, len(signers & _settled_owners(past, before, policy.at)))
     if policy.in_force_at < earliest_in_force(chain, policy.choices, counted, policy.at):
         raise BrokenPolicyError(
             "this loosens the consent policy: it takes more owners, all of them for 72 hours, or"
@@ -219,8 +219,8 @@ def verify_policies(
             continue
         if not waiting:
             raise BrokenPolicyError("a version of this household's consent policy is withheld")
-        earlier = (statements[at] for at in range(place - 1, -1, -1))
-        chain.append(accept_policy(chain, waiting.pop(0), before, after, earlier))
+        past = (statements[at] for at in range(place, -1, -1))
+        chain.append(accept_policy(chain, waiting.pop(0), before, after, past))
     if waiting or statements[0].policy_hash is not None:
         raise BrokenPolicyError("no statement of the household names this consent policy")
     return tuple(chain)
@@ -239,15 +239,13 @@ def parse_policy(signed: Signed) -> ConsentPolicy:
         raise BadMessageError("this is not a version 1 consent policy") from error
 
 
-def _settled_owners(
-    before: Statement, earlier: Iterable[Statement], at_ms: int
-) -> frozenset[bytes]:
+def _settled_owners(past: Iterable[Statement], before: Statement, at_ms: int) -> frozenset[bytes]:
     """Return the keys' ids of who was an owner at ``at_ms`` and all of the 72 hours before.
 
     Without such a time one owner could list a second key of their own, and be two.
     """
     settled = _owner_ids(before)
-    for statement in joined((before,), earlier):
+    for statement in past:
         settled &= _owner_ids(statement)
         if statement.at <= at_ms - NOTICE_MS:
             return settled

@@ -198,7 +198,15 @@ def read_statements(
     return [decode_signed(signed) for signed in rows]
 
 
-def read_back(unit: Unit, household: HouseholdId, seq: int) -> Iterator[Statement]:
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A statement, and when it came; its own date is only its maker's word."""
+
+    statement: Statement
+    at_ms: int
+
+
+def read_back(unit: Unit, household: HouseholdId, seq: int) -> Iterator[Received]:
     """Yield the statements in front of place ``seq``, newest first, and read no more than asked."""
     earlier = (
         select(StatementRow)
@@ -208,7 +216,8 @@ def read_back(unit: Unit, household: HouseholdId, seq: int) -> Iterator[Statemen
     )
     while rows := unit.main.scalars(earlier.where(StatementRow.seq < seq)).all():
         for row in rows:
-            yield Statement.model_validate_json(decode_signed(row.signed).body)
+            statement = Statement.model_validate_json(decode_signed(row.signed).body)
+            yield Received(statement, row.received_at_ms)
         seq = rows[-1].seq
 
 

@@ -113,9 +113,11 @@ def write_policy(
         return Accepted(known, place)
     # Judged by its own date, as everybody will judge it who reads the chain later.
     at_ms = parse_policy(policy).at
-    earlier = chain.read_back(unit, household, before.seq)
-    accepted = accept_policy(_newest(unit, household, at_ms), policy, before, after, earlier)
-    _refuse_date(unit, accepted, after, now_ms)
+    is_given_back = _is_given_back(unit, household, at_ms, after, now_ms)
+    past = _past(unit, household, after, by_arrival=not is_given_back)
+    accepted = accept_policy(_newest(unit, household, at_ms), policy, before, after, past)
+    if not is_given_back:
+        _refuse_date(accepted, now_ms)
     unit.main.add(
         PolicyRow(
             household=household,
@@ -167,21 +169,36 @@ def _policy(signed: Signed) -> ConsentPolicy:
     return ConsentPolicy.model_validate_json(signed.body)
 
 
-def _is_given_back(unit: Unit, policy: ConsentPolicy, after: Statement, now_ms: int) -> bool:
-    """Return whether the database may have lost ``policy``: it was put back after its date.
+def _past(
+    unit: Unit, household: HouseholdId, after: Statement, *, by_arrival: bool
+) -> Iterator[Statement]:
+    """Yield the statements in front of ``after``, newest first.
 
-    It cannot once the household has gone on: what was lost came before that.
+    With ``by_arrival`` none is dated before it came: an owner could date one back, to have
+    been listed for long.
+    """
+    for one in chain.read_back(unit, household, after.seq):
+        at = max(one.statement.at, one.at_ms) if by_arrival else one.statement.at
+        yield one.statement.model_copy(update={"at": at})
+
+
+def _is_given_back(
+    unit: Unit, household: HouseholdId, at_ms: int, after: Statement, now_ms: int
+) -> bool:
+    """Return whether the database may have lost a policy of ``at_ms``: it was put back later.
+
+    It cannot have once the household's chain is dated after that: what was lost followed it.
     """
     restored_ms = last_pass(unit, RESTORED)
-    if restored_ms is None or not policy.at <= restored_ms > now_ms - GIVEN_BACK_MS:
+    if restored_ms is None or not at_ms <= restored_ms > now_ms - GIVEN_BACK_MS:
         return False
-    earlier = chain.read_back(unit, policy.household, after.seq)
-    return all(statement.at <= restored_ms for statement in earlier)
+    past = chain.read_back(unit, household, after.seq)
+    return all(one.statement.at <= at_ms for one in past)
 
 
-def _refuse_date(unit: Unit, policy: ConsentPolicy, after: Statement, now_ms: int) -> None:
+def _refuse_date(policy: ConsentPolicy, now_ms: int) -> None:
     off_ms = policy.at - now_ms
-    if abs(off_ms) <= MAX_CLOCK_OFF_MS or _is_given_back(unit, policy, after, now_ms):
+    if abs(off_ms) <= MAX_CLOCK_OFF_MS:
         return
     side = "before" if off_ms < 0 else "after"
     raise RefusedError(

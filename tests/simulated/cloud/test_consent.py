@@ -185,10 +185,14 @@ def test_both_owners_loosen_at_once_and_either_stops_what_waits(two: Stage) -> N
     assert two.read_consent()["in_force"]["agency_requests"] == "ask"
 
 
-def test_an_owner_listed_by_the_other_alone_is_no_second_before_three_days(two: Stage) -> None:
+@pytest.mark.parametrize("back_ms", [0, 30 * DAY_MS])
+def test_an_owner_listed_by_the_other_alone_is_no_second_before_three_days(
+    two: Stage, back_ms: int
+) -> None:
     two.clock.at_ms += 40 * DAY_MS
     roster = (OWNER.member, PARTNER.member, GHOST.member)
-    signed = sign_statement(two.next_statement(roster=roster, at=two.clock()), OWNER.sign)
+    dated = two.clock() - back_ms
+    signed = sign_statement(two.next_statement(roster=roster, at=dated), OWNER.sign)
     files = keyring_files([OWNER, PARTNER, GHOST])
     answer = two.client.put(
         "/v1/keyring.age",
@@ -232,14 +236,17 @@ def test_versions_are_read_back_as_far_as_one_that_holds(
     assert found["waiting"]["version"] == 6
 
 
-def test_nothing_is_given_back_once_the_household_has_gone_on(home: Stage) -> None:
+@pytest.mark.parametrize("later_ms", [41 * DAY_MS, 30 * DAY_MS])
+def test_nothing_is_given_back_that_is_dated_before_any_statement(
+    home: Stage, later_ms: int
+) -> None:
     home.clock.at_ms += 40 * DAY_MS
     with home.databases.write() as unit:
         note_pass(unit, RESTORED, home.clock())
         unit.commit()
     old = NOW_MS + DAY_MS
     home.clock.at_ms += DAY_MS
-    home.append(home.next_statement(at=home.clock(), devices=(doorbell("front").device,)))
+    home.append(home.next_statement(at=NOW_MS + later_ms, devices=(doorbell("front").device,)))
     home.append(home.next_statement(at=old))
     status, problem = put(home, home.consent_change(ASK_POLICE, at=old, in_force_at=old))
     assert (status, "dated" in problem["title"]) == (403, True)

@@ -99,8 +99,8 @@ class Home:
     def accept(self, policy: ConsentPolicy, *owners: Person) -> ConsentPolicy:
         signed = sign_policy(policy, *(owner.sign for owner in owners))
         head = self.next_head(signed)
-        earlier = reversed(self.statements[:-1])
-        accepted = accept_policy(self.chain, signed, self.head.statement, head.statement, earlier)
+        past = reversed(self.statements)
+        accepted = accept_policy(self.chain, signed, self.head.statement, head.statement, past)
         self.chain.append(accepted)
         self.signed.append(signed)
         self.head = head
