@@ -23,6 +23,7 @@ from doorstep_device.ports.camera import (
     CameraChangedError,
     CameraFailedError,
     CameraStalledError,
+    Packet,
 )
 from doorstep_device.ports.clock import Clock
 from doorstep_device.ports.panel import Light, Panel
@@ -103,6 +104,9 @@ class Agent:
         self._sealing_allowed = False
         self._is_recording = False
         self._light = Light.OFF
+        # The stamp of the packet that the recorder is taking in; None while it waits for one.
+        self._taking_us: int | None = None
+        self._taken = asyncio.Event()
         # The motion event of the episode under way: motion that comes and goes is one event.
         self._motion_event: EventId | None = None
         self._is_stopping = False
@@ -216,6 +220,7 @@ class Agent:
         return event.event
 
     async def _record_ring(self, event: EventId, stamp: Stamp) -> None:
+        await self._catch_up(stamp.at_us)
         if self._recorder is not None:
             await self._tell(self._recorder, self._recorder.ring, event, stamp)
 
@@ -309,13 +314,31 @@ class Agent:
     async def _record(self, camera: Camera) -> None:
         async for packet in camera.packets():
             if self._recorder is not None:
-                await self._tell(self._recorder, self._recorder.feed, packet)
+                await self._take(self._recorder, packet)
+
+    async def _take(self, recorder: Recorder, packet: Packet) -> None:
+        self._taking_us = packet.at_us
+        try:
+            await self._tell(recorder, recorder.feed, packet)
+        finally:
+            self._taking_us = None
+            self._taken.set()
+
+    async def _catch_up(self, at_us: int) -> None:
+        """Wait until the recorder has the pictures from before ``at_us``.
+
+        On a slow card they wait, and what it hears of later would end its clip without them.
+        """
+        while self._taking_us is not None and self._taking_us < at_us:
+            self._taken.clear()
+            await self._taken.wait()
 
     async def _watch(self, camera: Camera) -> None:
         watcher = Watcher(self._parts.rule)
         async for frame in camera.frames():
             # Off the loop: on a small processor a look takes longer than a ring may wait.
             seen = await asyncio.to_thread(watcher.look, frame)
+            await self._catch_up(frame.at_us)
             if self._recorder is not None and self._sealing_allowed:
                 await self._saw(self._recorder, seen, frame.at_us)
 
@@ -344,10 +367,10 @@ class Agent:
             self._motion_event = event.event
 
     async def _tick(self) -> None:
-        """Let the recorder end a clip even when packets have stopped."""
+        """Let the recorder end a clip even when packets have stopped, but not while they wait."""
         while True:
             await self._parts.clock.sleep(TICK_S)
-            if self._recorder is not None:
+            if self._recorder is not None and self._taking_us is None:
                 now_us = self._parts.clock.monotonic_us()
                 await self._tell(self._recorder, self._recorder.pass_time, now_us)
 
