@@ -30,6 +30,7 @@ class Expiry:
         deleter: Deletes the clips.
         now_ms: The service's wall clock, Unix milliseconds.
         monotonic_s: Of this process.
+        go_on: Raises where a pass is to be broken off; asked between units of work.
     """
 
     def __init__(
@@ -38,11 +39,14 @@ class Expiry:
         deleter: Deleter,
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float],
+        *,
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
         self._databases = databases
         self._deleter = deleter
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
+        self._go_on = go_on
         self._watch = Watch()
         self._lock = threading.Lock()
 
@@ -73,7 +77,8 @@ class Expiry:
         """Delete the clips and events that were kept for as long as their household wants.
 
         Raises:
-            TryLaterError: The database is away; what went is gone, the rest waits.
+            TryLaterError: The database is away, or the service ends; what went is gone, the
+                rest waits.
         """
         reading = self.look_at_clock()
         if not reading.is_believed:
@@ -82,7 +87,7 @@ class Expiry:
             days_of = retention_of_all(unit)
         clips = events = 0
         for household, days in days_of.items():
-            clips += self._deleter.expire(household, days, reading.now_ms)
+            clips += self._deleter.expire(household, days, reading.now_ms, go_on=self._go_on)
             events += self._expire_events(household, days, reading.now_ms)
         if clips:
             self._deleter.forget_envelopes()
@@ -95,6 +100,7 @@ class Expiry:
     def _expire_events(self, household: HouseholdId, days: int, now: int) -> int:
         count = 0
         while True:
+            self._go_on()
             with self._databases.read() as unit:
                 over = events_over(unit, household, days, now)
             if over:

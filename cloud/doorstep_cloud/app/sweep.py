@@ -85,6 +85,7 @@ class Sweeper:
         deleter: Deletes clips.
         sweep_spool: Removes from the spool what nobody waits for, and returns how many.
         look_at_clock: Says what time it is for a whole sweep, and whether things go by age.
+        go_on: Raises where a sweep is to be broken off; asked between units of work.
     """
 
     def __init__(
@@ -95,19 +96,22 @@ class Sweeper:
         *,
         sweep_spool: Callable[[], int],
         look_at_clock: Callable[[], Reading],
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
         self._databases = databases
         self._objects = objects
         self._deleter = deleter
         self._sweep_spool = sweep_spool
         self._look_at_clock = look_at_clock
+        self._go_on = go_on
         self._lock = threading.Lock()
 
     def sweep(self) -> SweepReport:
         """Sweep everything once; return what was found and done.
 
         Raises:
-            TryLaterError: A database or the store is away; what was done stays done.
+            TryLaterError: A database or the store is away, or the service ends; what was done
+                stays done.
         """
         with self._lock:
             reading = self._look_at_clock()
@@ -166,10 +170,13 @@ class Sweeper:
                 note_found(unit, LOST_SINCE, clips, now)
                 unit.commit()
         old = [clip for clip in lost if now - since.get(clip, now) >= GRACE_MS]
-        report.clips_given_up = sum(self._deleter.give_up(clips, now) for clips in batched(old))
+        for clips in batched(old):
+            self._go_on()
+            report.clips_given_up += self._deleter.give_up(clips, now)
 
     def _sweep_objects(self, report: SweepReport, now: int) -> None:
         for item in differences(self._objects.listed(OBJECTS), self._rows(now)):
+            self._go_on()
             if isinstance(item, ListedObject):
                 self._unknown(item, report, now)
             elif self._is_missing(item):
@@ -212,6 +219,7 @@ class Sweeper:
         """Yield the keys of objects stored until ``until`` by the tables, in order."""
         after: str | None = ""
         while after is not None:
+            self._go_on()
             with self._databases.read() as unit:
                 keys, after = stored_keys(unit, until, after, BATCH)
             yield from keys
@@ -221,6 +229,7 @@ class Sweeper:
     ) -> Iterator[list[ClipId]]:
         after: str | None = ""
         while after is not None:
+            self._go_on()
             with self._databases.read() as unit:
                 clips, after = find(unit, after)
             if clips:

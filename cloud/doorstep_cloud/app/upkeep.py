@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -53,18 +54,19 @@ class Upkeep:
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.expiry: Final = Expiry(databases, deleter, now_ms, monotonic_s)
+        self.expiry: Final = Expiry(databases, deleter, now_ms, monotonic_s, go_on=worker.go_on)
         self.sweeper: Final = Sweeper(
             databases,
             objects,
             deleter,
             sweep_spool=sweep_spool,
             look_at_clock=self.expiry.look_at_clock,
+            go_on=worker.go_on,
         )
         worker.take(
             (
                 Job(EXPIRE, EXPIRE_EVERY_S, self.expiry.run),
-                Job(OBJECTS, EXPIRE_EVERY_S, deleter.delete_objects),
+                Job(OBJECTS, EXPIRE_EVERY_S, partial(deleter.delete_objects, worker.go_on)),
                 Job(VAULT_BACKUPS, EXPIRE_EVERY_S, purge_backups),
                 Job(SWEEP, SWEEP_EVERY_S, self.sweeper.sweep),
             )

@@ -20,6 +20,10 @@ STOP_S: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
+class StoppedError(TryLaterError):
+    """The service ends, and with it what takes long; the rest is done after the next start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Something to be done at the start and then again and again.
@@ -63,11 +67,20 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End with the job under way; what it has not come to is done after the next start."""
+        """End with the job under way, or where it asks; the rest is done after the next start."""
         self._is_stopping = True
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
+
+    def go_on(self) -> None:
+        """Return if what takes long may go on; jobs ask between their units of work.
+
+        Raises:
+            StoppedError: The worker is to end.
+        """
+        if self._is_stopping:
+            raise StoppedError("the service was told to stop", safe="What was done stays done.")
 
     def wake(self, name: str) -> None:
         """Run the job of that name as soon as may be; returns at once, from any thread."""

@@ -85,17 +85,25 @@ class Deleter:
         _log.info("clip_deleted", clip_id=clip)
         return kept
 
-    def expire(self, household: HouseholdId, days: int, now: int) -> int:
+    def expire(
+        self,
+        household: HouseholdId,
+        days: int,
+        now: int,
+        *,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> int:
         """Delete a household's clips that at ``now`` were kept for ``days``; return how many.
 
         Without receipts: nobody has asked. Their envelopes have left the tables on return, and
-        the vault's files when `forget_envelopes` has returned.
+        the vault's files when `forget_envelopes` has returned. ``go_on`` raises where this is
+        to be broken off.
         """
 
         def over(unit: Unit, after: str) -> tuple[list[ClipId], str | None]:
             return clips_over(unit, household, days, now, after=after, limit=BATCH)
 
-        return sum(self.delete_silently(clips, now) for clips in self._found(over))
+        return sum(self.delete_silently(clips, now) for clips in self._found(over, go_on))
 
     def delete_silently(self, clips: Sequence[ClipId], now: int) -> int:
         """Make tombstones of ``clips`` and take what opens them; return how many were none."""
@@ -137,8 +145,10 @@ class Deleter:
         self._databases.forget_deleted()
         return count
 
-    def delete_objects(self) -> int:
+    def delete_objects(self, go_on: Callable[[], None] = lambda: None) -> int:
         """Delete the objects of tombstones; return of how many.
+
+        ``go_on`` raises where this is to be broken off.
 
         Raises:
             ObjectStoreError: The store let some not go, the first for this reason; they wait
@@ -159,6 +169,7 @@ class Deleter:
                 unit.commit()
             self._databases.forget_deleted()
             for clip in clips:
+                go_on()
                 try:
                     self._delete_objects_of(clip)
                 except ObjectStoreError as error:
@@ -180,11 +191,14 @@ class Deleter:
         _log.info("clip_objects_deleted", clip_id=clip)
 
     def _found(
-        self, find: Callable[[Unit, str], tuple[list[ClipId], str | None]]
+        self,
+        find: Callable[[Unit, str], tuple[list[ClipId], str | None]],
+        go_on: Callable[[], None] = lambda: None,
     ) -> Iterator[list[ClipId]]:
         """Yield what ``find`` finds, a batch at a time, each from a read unit of its own."""
         after: str | None = ""
         while after is not None:
+            go_on()
             with self._databases.read() as unit:
                 clips, after = find(unit, after)
             if clips:

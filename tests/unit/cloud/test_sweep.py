@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 
 from doorstep_cloud.app.jobs import EXPIRE, Expiry
 from doorstep_cloud.app.sweep import GRACE_MS, SWEEP, Sweeper, SweepReport, differences
+from doorstep_cloud.app.upkeep import OBJECTS, Upkeep
+from doorstep_cloud.app.worker import StoppedError, Worker
 from doorstep_cloud.clips.deleter import Deleter
 from doorstep_cloud.clips.deletion import TOMBSTONE_MS, bury, clips_without_envelope, find_tombstone
 from doorstep_cloud.clips.service import announce, household_of_clip, object_key, record_stored
@@ -494,6 +496,33 @@ def test_a_tombstone_is_forgotten_after_400_days_once_it_is_empty(world: World) 
     world.shelf.is_away = False
     world.deleter.delete_objects()
     assert world.sweep() == SweepReport(tombstones_dropped=1)
+
+
+def test_what_takes_long_is_broken_off_when_the_service_ends(world: World) -> None:
+    worker = Worker()
+    upkeep = Upkeep(
+        world.databases,
+        world.shelf,
+        world.deleter,
+        worker,
+        sweep_spool=lambda: 0,
+        purge_backups=lambda: 0,
+        now_ms=world.clock,
+    )
+    clips = [world.keep(seed) for seed in range(2)]
+    with world.databases.write() as unit:
+        bury(unit, [clips[0].id], NOW_MS)
+        unit.commit()
+    jobs = {job.name: job for job in worker._jobs}
+    worker.stop()
+    for name in (EXPIRE, OBJECTS, SWEEP):
+        with pytest.raises(StoppedError):
+            jobs[name].run()
+        with world.databases.read() as unit:
+            assert last_pass(unit, name) is None
+    assert len(world.shelf.held) == 4
+    with pytest.raises(StoppedError):
+        upkeep.sweeper.sweep()
 
 
 def test_the_spools_leftovers_are_counted(world: World) -> None:

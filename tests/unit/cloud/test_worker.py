@@ -134,6 +134,24 @@ def test_it_is_woken_at_once_and_ends_with_the_job_under_way() -> None:
     assert done == [1]
 
 
+def test_a_long_job_that_asks_ends_where_it_is(worker: Worker) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        for number in range(100):
+            worker.go_on()
+            done.append(number)
+            if number == 2:
+                worker.stop()
+
+    worker.take([Job("long", 600, work)])
+    with capture_logs() as told:
+        worker.run_due()
+    assert done == [0, 1, 2]
+    assert [fact["event"] for fact in told] == ["job_put_off"]
+    assert worker.passes == {}
+
+
 def test_it_is_woken_from_its_sleep() -> None:
     work = Work()
     worker = Worker()
