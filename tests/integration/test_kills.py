@@ -16,9 +16,10 @@ from doorstep_client.household import Household
 from doorstep_shared.keyring import keyring_text
 from doorstep_shared.manifest import MAX_PAYLOAD_BYTES
 from doorstep_simulator.doorbell import Doorbell
+from doorstep_simulator.owner import Listener
 from doorstep_simulator.processes import Supervised
 from tests.integration.test_age_tools import AGE, find_tool
-from tests.running import Home, power_on, ring, wait_for, wait_for_fact
+from tests.running import PATIENCE_S, Home, power_on, ring, wait_for, wait_for_fact
 
 # A cut recording loses at most one tick, one fragment and one sync.
 TICK_S, FRAGMENT_S = 1.0, 0.5
@@ -88,6 +89,40 @@ def test_nothing_is_lost_with_a_killed(name: str, home: Home, bell: Doorbell) ->
     wait_for(lambda: process.restarts > restarts and process.is_running, "the restart")
     for event in (recorded, pressed_meanwhile):
         home.wait_until_stored(event)
+    assert_told_once(home, bell)
+
+
+def test_a_service_that_is_stopped_amid_uploads_ends_well_and_goes_on(
+    home: Home, bell: Doorbell
+) -> None:
+    listener = Listener(home.owner, lambda _: None)
+    assert listener.wait_until_open()
+    cloud, log = home.stack.cloud, home.stack.log("cloud")
+    said_before, spool = log.stat().st_size, home.stack.cloud_folder / "spool"
+    recorded = ring(bell)
+
+    def is_uploading() -> bool:
+        return any(spool.glob(f"{home.device}/*/file.journal"))
+
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_uploading():
+        assert time.monotonic() < deadline, "nothing of the clip came"
+    run, restarts = cloud._process, cloud.restarts
+    cloud.signal(signal.SIGTERM)
+    pressed_meanwhile = ring(bell)
+    assert run.wait(cloud.program.stop_s) == 0
+    given = {fact.text("clip_id") for fact in bell.facts.all("clip_stored")}
+    wait_for(lambda: cloud.restarts > restarts and cloud.is_running, "the restart")
+    said = log.read_bytes()[said_before:].decode()
+    assert "service_stopped" in said
+    assert "Traceback" not in said
+    for event in (recorded, pressed_meanwhile):
+        home.wait_until_stored(event)
+    # What a doorbell was given a receipt for by then is there, whole.
+    for clip_id in given:
+        assert home.owner.open_clip(clip_id).video[4:8] == b"ftyp"
+    assert listener.wait_for([recorded, pressed_meanwhile], PATIENCE_S)
+    listener.end()
     assert_told_once(home, bell)
 
 
