@@ -238,7 +238,9 @@ def mistyped_claim(place: Place) -> None:
     found(place)
     claim = re.search(r"DS1\.[A-Z2-7]+", place.type("doorstep device add --timeout 0"))
     assert claim is not None
-    wrong = claim[0][:-1] + ("A" if claim[0][-1] != "A" else "B")
+    # The first of its letters: the last may hold only bits that are filled up and not read.
+    begin, letter, rest = claim[0][:4], claim[0][4], claim[0][5:]
+    wrong = begin + ("A" if letter != "A" else "B") + rest
     place.type("doorstep-device enrol -", stdin=f"{wrong}\n")
     place.type("doorstep-device enrol -", stdin=f"{claim[0]}\n")
 

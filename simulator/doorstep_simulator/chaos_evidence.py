@@ -27,6 +27,7 @@ from doorstep_shared.opening import check_manifest, open_object
 from doorstep_shared.signing import Signed, VerifyKey
 from doorstep_shared.statements import Statement
 from doorstep_simulator.chaos_audit import TABLES, Bytes, KeptClip
+from doorstep_simulator.folder import files_below
 from doorstep_simulator.object_store import ACCESS_KEY, BUCKET
 from doorstep_simulator.owner import Owner
 from doorstep_simulator.stack import Stack
@@ -141,9 +142,7 @@ def _rows(cloud_folder: Path, table: str, key: str) -> tuple[str, ...]:
 def list_spool(cloud_folder: Path) -> tuple[str, ...]:
     """Return the files of payloads that are not stored yet."""
     spool = cloud_folder / SPOOL
-    return tuple(
-        sorted(str(file.relative_to(spool)) for file in spool.rglob("*") if file.is_file())
-    )
+    return tuple(str(file.relative_to(spool)) for file in files_below(spool))
 
 
 def holds_unsent(card: Path) -> bool:

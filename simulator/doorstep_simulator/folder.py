@@ -92,6 +92,14 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return the files anywhere below ``folder``, in order; what goes meanwhile is passed over.
+
+    Unlike `Path.rglob`, which raises when a folder goes between being found and being read.
+    """
+    return sorted(Path(at) / name for at, _, names in os.walk(folder) for name in names)
+
+
 def _exists(pid: int) -> bool:
     with suppress(OSError):
         # A process that ended and was not waited for is gone as far as we care.

@@ -27,6 +27,7 @@ from doorstep_shared.signing import Signed
 from doorstep_shared.topics import Leaf
 from doorstep_shared.transfer import Code, GaveUp, Reason
 from doorstep_shared.wire import DELETED
+from doorstep_simulator.folder import files_below
 from tests.cast import bearer
 from tests.cloud_world import RECEIPT_KEY, House, WebServer, app_over
 from tests.people import NOW_MS, doorbell
@@ -143,9 +144,9 @@ def test_deleted_while_it_is_uploaded_nothing_of_it_stays(
     clip = make_clip(FRONT, house.id, house.head.epoch_recipient, seed=21, sizes={FILE: 4_000_000})
     front.announce(clip)
     front.send(clip, FILE, clip.boxes[FILE].payload, stop_after=8)
-    wait_until(lambda: list((tmp_path / "spool").rglob("*.bytes")) != [], what="the spool")
+    wait_until(lambda: files_below(tmp_path / "spool") != [], what="the spool")
     assert service.delete(clip) == 200
-    wait_until(lambda: list((tmp_path / "spool").rglob("*.*")) == [], what="an empty spool")
+    wait_until(lambda: files_below(tmp_path / "spool") == [], what="an empty spool")
     outcome = front.send(clip, FILE, clip.boxes[FILE].payload)
     assert isinstance(outcome, GaveUp)
     assert (outcome.code, outcome.reason) == (Code.NEVER, Reason.DELETED)
@@ -212,7 +213,7 @@ def files_with(folder: Path, parts: list[bytes]) -> list[str]:
     """Return the files below ``folder`` that hold one of ``parts``."""
     return [
         str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
+        for path in files_below(folder)
         if path.is_file() and any(part in path.read_bytes() for part in parts)
     ]
 

@@ -16,6 +16,7 @@ from doorstep_client.household import Household
 from doorstep_shared.keyring import keyring_text
 from doorstep_shared.manifest import MAX_PAYLOAD_BYTES
 from doorstep_simulator.doorbell import Doorbell
+from doorstep_simulator.folder import files_below
 from doorstep_simulator.owner import Listener
 from doorstep_simulator.processes import Supervised
 from tests.integration.test_age_tools import AGE, find_tool
@@ -102,7 +103,7 @@ def test_a_service_that_is_stopped_amid_uploads_ends_well_and_goes_on(
     recorded = ring(bell)
 
     def is_uploading() -> bool:
-        return any(spool.glob(f"{home.device}/*/file.journal"))
+        return any(path.name == "file.journal" for path in files_below(spool))
 
     deadline = time.monotonic() + PATIENCE_S
     while not is_uploading():
@@ -128,16 +129,12 @@ def test_a_service_that_is_stopped_amid_uploads_ends_well_and_goes_on(
 
 def stop_amid_upload(home: Home, bell: Doorbell, event: str) -> str:
     """Stop the service in its tracks with some of the clip of ``event``; return the clip's id."""
-    spool = home.stack.cloud_folder / "spool"
     wait_for(lambda: bool(clips_of(bell)), "a finished clip")
     (clip_id,) = clips_of(bell)
     payload = home.card / "outbox" / clip_id / "payload"
-
-    def has_begun() -> bool:
-        return any(spool.glob(f"{home.device}/{clip_id}/file.journal"))
-
+    journal = home.stack.cloud_folder / "spool" / home.device / clip_id / "file.journal"
     deadline = time.monotonic() + 30
-    while not has_begun():
+    while not journal.exists():
         assert time.monotonic() < deadline, "nothing of the clip came"
     os.kill(home.stack.cloud.pid, signal.SIGSTOP)
     assert payload.stat().st_size > 4 * SEGMENT_BYTES

@@ -11,6 +11,7 @@ import pytest
 from doorstep_client.clips import check_clip, open_clip_object
 from doorstep_client.household import Household
 from doorstep_shared.manifest import ObjectName
+from doorstep_simulator.folder import files_below
 from doorstep_simulator.marker import MARKER_TEXT, find_marker, marker_bytes
 from tests.running import WIDTH_PX, Home, ring, wait_for_fact
 
@@ -60,7 +61,7 @@ def parameters(video: bytes) -> bytes:
 def found_below(folder: Path, wanted: dict[str, bytes]) -> list[str]:
     """Return which of ``wanted`` stands in which file below ``folder``."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         with suppress(FileNotFoundError):  # what runs meanwhile may take it away
             if path.is_file():
                 found += [f"{path}: {what}" for what in standing_in(path, wanted)]

@@ -250,14 +250,15 @@ class ControlDesk:
 
     def _tell(self, batch: _Batch) -> None:
         """Answer doorbells and wake listeners: all of it is committed."""
+        # Counted first: who is answered finds it counted.
+        for count in batch.counts:
+            self._counters.add(count)
         for household, item in batch.news:
             # The fact first: a ring's facts then stand in the order in which it went.
             log.info(_STORED[item.kind], event_id=item.id, device=item.device)
             self._hub.tell(household, item)
         for device, answer in batch.answers.items():
             self._send(device, answer)
-        for count in batch.counts:
-            self._counters.add(count)
 
     def _note_rings(self, batch: _Batch, letters: Iterable[_Letter]) -> None:
         """Note how long each ring waited for its acknowledgement, repeated ones too."""
