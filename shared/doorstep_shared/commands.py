@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import (
     ClipIdField,
     Counter,
@@ -19,7 +18,7 @@ from doorstep_shared.fields import (
     HouseholdIdField,
     Milliseconds,
 )
-from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, sign, verify
+from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, read_body, sign, verify
 
 MAX_CLIPS: Final = 128
 """Clips in one command; with its signatures it fits into 8 KiB."""
@@ -78,7 +77,4 @@ def verify_command(signed: Signed, owners: Sequence[VerifyKey]) -> Command:
         BadMessageError: It is not a version 1 command.
     """
     verify(Kind.COMMAND, signed, owners)
-    try:
-        return Command.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 command") from error
+    return read_body(Kind.COMMAND, signed.body, Command)

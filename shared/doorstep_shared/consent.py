@@ -13,16 +13,17 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from doorstep_shared.encoding import Base64Bytes32
-from doorstep_shared.errors import BadMessageError, RefusedError
+from doorstep_shared.errors import RefusedError
 from doorstep_shared.fields import Counter, HouseholdIdField, Milliseconds
 from doorstep_shared.signing import (
     Kind,
     Signed,
     SigningKey,
     parse_canonical,
+    read_body,
     sign,
     verify,
 )
@@ -233,10 +234,7 @@ def parse_policy(signed: Signed) -> ConsentPolicy:
         BadMessageError: It is not a version 1 policy.
     """
     parse_canonical(signed.body)
-    try:
-        return ConsentPolicy.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 consent policy") from error
+    return read_body(Kind.CONSENT_POLICY, signed.body, ConsentPolicy)
 
 
 def _settled_owners(past: Iterable[Statement], before: Statement, at_ms: int) -> frozenset[bytes]:

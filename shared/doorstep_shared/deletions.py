@@ -6,12 +6,11 @@ of the vault, which live a day, may hold it until then; the sealed bytes follow.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from doorstep_shared.encoding import Base64Bytes32
-from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import ClipIdField, HouseholdIdField, Milliseconds
-from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, sign, verify
+from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, read_body, sign, verify
 
 
 class Deletion(BaseModel):
@@ -44,7 +43,4 @@ def verify_deletion(signed: Signed, key: VerifyKey) -> Deletion:
         BadMessageError: It is not a version 1 deletion.
     """
     verify(Kind.DELETION, signed, (key,))
-    try:
-        return Deletion.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 deletion") from error
+    return read_body(Kind.DELETION, signed.body, Deletion)

@@ -8,10 +8,9 @@ payload, and names the manifest before it, so that a missing clip shows.
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from doorstep_shared.encoding import Base64Bytes32
-from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import (
     ClipIdField,
     Counter,
@@ -27,6 +26,7 @@ from doorstep_shared.signing import (
     SigningKey,
     VerifyKey,
     parse_canonical,
+    read_body,
     sign,
     verify,
 )
@@ -149,10 +149,7 @@ def read_manifest(signed: Signed) -> Manifest:
         BadMessageError: It is not a version 1 manifest.
     """
     parse_canonical(signed.body)
-    try:
-        return Manifest.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 manifest") from error
+    return read_body(Kind.MANIFEST, signed.body, Manifest)
 
 
 def verify_manifest(signed: Signed, key: VerifyKey) -> Manifest:

@@ -6,13 +6,12 @@ under the key it pinned at enrolment; a broker's PUBACK is never one.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from doorstep_shared.encoding import Base64Bytes32
-from doorstep_shared.errors import BadMessageError
 from doorstep_shared.fields import ClipIdField, DeviceIdField
 from doorstep_shared.manifest import MAX_PAYLOAD_BYTES, ObjectName
-from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, sign, verify
+from doorstep_shared.signing import Kind, Signed, SigningKey, VerifyKey, read_body, sign, verify
 
 
 class Receipt(BaseModel):
@@ -46,7 +45,4 @@ def verify_receipt(signed: Signed, key: VerifyKey) -> Receipt:
         BadMessageError: It is not a version 1 receipt.
     """
     verify(Kind.RECEIPT, signed, (key,))
-    try:
-        return Receipt.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 receipt") from error
+    return read_body(Kind.RECEIPT, signed.body, Receipt)

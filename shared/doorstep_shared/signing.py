@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Final, NoReturn, TypeAlias
+from typing import Annotated, Final, NoReturn, TypeAlias, TypeVar
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
@@ -34,6 +34,8 @@ MAX_DEPTH: Final = 8
 MAX_SIGNATURES: Final = 16
 
 _PREFIX = b"doorstep/v1/"
+
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class Kind(StrEnum):
@@ -224,6 +226,18 @@ def parse_canonical(data: bytes) -> Mapping[str, Json]:
     if not isinstance(body, dict) or canonical(body) != data:
         raise BadMessageError("this body is not canonical JSON")
     return body
+
+
+def read_body(kind: Kind, body: bytes, form: type[Form]) -> Form:
+    """Return ``body``, whose spelling was checked before, as the version 1 ``form`` of a ``kind``.
+
+    Raises:
+        BadMessageError: It has not that form.
+    """
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        raise BadMessageError(f"this is not a version 1 {kind.replace('-', ' ')}") from error
 
 
 def _message(kind: Kind, body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from doorstep_shared.age_keys import Recipient
 from doorstep_shared.encoding import Base64Bytes, Base64Bytes32
@@ -34,6 +34,7 @@ from doorstep_shared.signing import (
     SigningKey,
     VerifyKey,
     parse_canonical,
+    read_body,
     sign,
     verify,
 )
@@ -257,10 +258,7 @@ def verify_chain(chain: Sequence[Signed], root: bytes) -> tuple[Head, ...]:
 
 def _parse(signed: Signed) -> Statement:
     parse_canonical(signed.body)
-    try:
-        return Statement.model_validate_json(signed.body)
-    except ValidationError as error:
-        raise BadMessageError("this is not a version 1 statement") from error
+    return read_body(Kind.STATEMENT, signed.body, Statement)
 
 
 def _check_form(statement: Statement) -> None:

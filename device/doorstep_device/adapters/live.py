@@ -223,7 +223,7 @@ class _Capture(threading.Thread):
                 failure = self._capture(container)
         except DoorstepError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - the edge of a thread: both readers crash instead
+        except Exception as error:  # noqa: BLE001  # a thread ends: both readers crash
             failure = error
         failure = failure or self._feed.lost(None)
         if not self.begun.done():
