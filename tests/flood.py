@@ -44,7 +44,7 @@ from doorstep_shared.manifest import ObjectName
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.topics import Command, DeviceTopic, Leaf, Way, device_root, parse_topic
 from doorstep_shared.transfer import CHUNK_BYTES, Init, encode_init
-from doorstep_shared.wire import CameraState, Health, Hello, Status
+from doorstep_shared.wire import Hello, Status
 from tests import scripted_doorbell
 from tests.cloud_world import House, open_empty
 from tests.people import (
@@ -63,6 +63,7 @@ from tests.scripted_doorbell import (
     ScriptedDoorbell,
     make_clip,
     make_event,
+    make_health,
 )
 from tests.services import Certificates, Mosquitto, wait_until
 
@@ -275,18 +276,7 @@ class Noise:
         return self._random.choices(bells, (8, 1, 1))[0].device.id
 
     def _valid_bodies(self) -> list[tuple[Leaf, bytes]]:
-        health = Health(
-            boot=BOOT,
-            at=NOW_MS,
-            clock_synced=True,
-            uptime_s=1,
-            camera=CameraState.WATCHING,
-            waiting_events=0,
-            waiting_clips=0,
-            waiting_bytes=0,
-            dropped_clips=0,
-            disk_free_bytes=1,
-        )
+        health = make_health(NOW_MS, BOOT)
         hello = Hello(boot=BOOT, connections=1, agent="1.0", statement=None)
         status = Status(boot=BOOT, connections=1, online=True)
         events = [(Leaf.RING, make_event(NOW_MS, seed).encode()) for seed in range(20)]

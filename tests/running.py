@@ -1,5 +1,8 @@
 """The whole product, running: the stack, an owner, and a doorbell in a process of its own."""
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +21,7 @@ from tests.services import wait_until
 
 # A machine with other work to do may take this long for what takes milliseconds.
 PATIENCE_S = 45.0
+SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
 # A clip of fifteen seconds is over in four, and small pictures leave the time to film it.
 SPEED = 4.0
 WIDTH_PX = 320
@@ -29,6 +33,27 @@ def wait_for(is_so: Callable[[], bool], what: str, within_s: float = PATIENCE_S)
     A service that does not answer just now is one that has not come to it yet.
     """
     wait_until(lambda: _is_so_by_now(is_so), within_s=within_s, what=what)
+
+
+def simulator(*words: str) -> "subprocess.Popen[str]":
+    """Return ``doorstep-sim`` with ``words``, started; a signal to us does not reach it."""
+    return subprocess.Popen(
+        [str(SIMULATOR), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(process: "subprocess.Popen[str]", within_s: float) -> tuple[str, str]:
+    """Return what it said on stdout and stderr; it is ended if it takes too long."""
+    try:
+        return process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        out, told = process.communicate(timeout=30)
+        raise AssertionError(f"{process.args!r} did not end:\n{told}\n{out}") from None
 
 
 @dataclass(frozen=True, slots=True)

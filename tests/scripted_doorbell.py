@@ -55,7 +55,16 @@ from doorstep_shared.transfer import (
     decode_reply,
     encode_init,
 )
-from doorstep_shared.wire import Ack, Alert, Announcement, Envelopes, Event, decode_body
+from doorstep_shared.wire import (
+    Ack,
+    Alert,
+    Announcement,
+    CameraState,
+    Envelopes,
+    Event,
+    Health,
+    decode_body,
+)
 from doorstep_simulator.broker import BrokerFiles
 from tests.people import NOW_MS, Doorbell
 from tests.services import Mosquitto
@@ -139,6 +148,23 @@ def make_event(at_ms: int, seed: int = 0) -> Event:
     source = random.Random(f"event/{seed}/{at_ms}")
     return Event(
         event=draw_event_id(at_ms, source.randbytes), at=at_ms, clock_synced=True, alert=Alert.NOW
+    )
+
+
+def make_health(at_ms: int, boot: str, camera: CameraState = CameraState.WATCHING) -> Health:
+    """Return a report of how a doorbell is; each of its figures is another."""
+    return Health(
+        boot=boot,
+        at=at_ms,
+        clock_synced=True,
+        uptime_s=7,
+        camera=camera,
+        waiting_events=1,
+        waiting_clips=2,
+        waiting_bytes=3,
+        dropped_clips=4,
+        dropped_events=6,
+        disk_free_bytes=5,
     )
 
 

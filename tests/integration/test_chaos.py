@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -14,27 +13,14 @@ import pytest
 from doorstep_simulator.chaos import BELLS
 from doorstep_simulator.chaos_plan import draw_plan
 from doorstep_simulator.folder import processes_of
+from tests.running import finished, simulator
 
-SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
 PATIENCE_S = 300
 CLIPS, KILLS, SEED = 12, 10, 7
 
 
 def chaos(folder: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [str(SIMULATOR), "chaos", "--folder", str(folder), "--json", *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-
-
-def finished(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Return what it said on stdout and stderr; it is ended if it takes too long."""
-    try:
-        return process.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        out, told = process.communicate(timeout=30)
-        raise AssertionError(f"the lab did not end:\n{told}\n{out}") from None
+    return simulator("chaos", "--folder", str(folder), "--json", *options)
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)
@@ -43,7 +29,7 @@ def test_ten_kills_amid_other_faults_lose_nothing_and_double_nothing(tmp_path: P
     options = {"--clips": CLIPS, "--kills": KILLS, "--seed": SEED, "--picture": picture}
     words = [str(word) for option in options.items() for word in option]
     process = chaos(tmp_path, *words)
-    out, told = finished(process)
+    out, told = finished(process, PATIENCE_S)
     assert process.returncode == 0, told + out
     (line,) = out.splitlines()
     found = json.loads(line)
@@ -76,7 +62,7 @@ def test_control_c_amid_faults_ends_everything_and_leaves_no_key_behind(tmp_path
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    out, _ = finished(process)
+    out, _ = finished(process, PATIENCE_S)
     assert (process.returncode, out) == (130, "")
     assert not (tmp_path / "chaos").exists()
     assert processes_of(tmp_path / "chaos") == []

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,28 +12,15 @@ import pytest
 
 from doorstep_simulator.folder import processes_of
 from tests.footage import write_video
+from tests.running import finished, simulator
 
-SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
 # One visitor in a hurry, small pictures: nothing here is about how they look.
 SCENE = ("--scene", "7:20:320", "--speed", "4")
 PATIENCE_S = 110
 
 
 def demo(folder: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [str(SIMULATOR), "demo", "--folder", str(folder), "--json", *options]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-
-
-def finished(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Return what it said on stdout and stderr; it is ended if it takes too long."""
-    try:
-        return process.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        out, told = process.communicate(timeout=30)
-        raise AssertionError(f"the demo did not end:\n{told}\n{out}") from None
+    return simulator("demo", "--folder", str(folder), "--json", *options)
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)
@@ -42,7 +28,7 @@ def test_a_visit_and_a_ring_are_sealed_delivered_and_opened_by_anybodys_tools(
     tmp_path: Path,
 ) -> None:
     process = demo(tmp_path, *SCENE)
-    out, told = finished(process)
+    out, told = finished(process, PATIENCE_S)
     assert process.returncode == 0, told
     (line,) = out.splitlines()
     found = json.loads(line)
@@ -98,7 +84,7 @@ def test_control_c_ends_everything_in_order_and_leaves_no_key_behind(tmp_path: P
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     began = time.monotonic()
-    _, told = finished(process)
+    _, told = finished(process, PATIENCE_S)
     assert time.monotonic() - began < 15
     assert process.returncode == 130
     assert "object store stopped" in told
@@ -109,7 +95,7 @@ def test_control_c_ends_everything_in_order_and_leaves_no_key_behind(tmp_path: P
 def test_what_is_no_video_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "no.mp4").write_bytes(b"no video")
     process = demo(tmp_path / "home", "--video", str(tmp_path / "no.mp4"))
-    out, told = finished(process)
+    out, told = finished(process, PATIENCE_S)
     assert (process.returncode, out) == (1, "")
     assert len(told.splitlines()) == 3
     assert not (tmp_path / "home").exists()
@@ -122,7 +108,7 @@ def test_a_missing_program_is_named_with_the_line_to_type(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOORSTEP_TOOLS", str(tmp_path))
     process = demo(tmp_path / "home", "--video", str(video))
-    out, told = finished(process)
+    out, told = finished(process, PATIENCE_S)
     assert (process.returncode, out) == (1, "")
     assert "was not found on this machine" in told
     assert told.splitlines()[-1].startswith("Do: make deps")

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +14,8 @@ from typing import IO
 import pytest
 
 from doorstep_simulator.folder import processes_of
+from tests.running import SIMULATOR
 
-SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
 QUICKLY = ("--scene", "7:18:320", "--speed", "4")
 PATIENCE_S = 60
 

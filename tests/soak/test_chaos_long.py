@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from doorstep_simulator.chaos import MAX_RECOVERY_S
 from doorstep_simulator.folder import default_folder
+from tests.running import SIMULATOR
 
 SEED = 1
 
@@ -20,10 +20,9 @@ def test_fifty_kills_lose_nothing_and_nobody_is_missed_for_long(tmp_path: Path) 
         "--folder": tmp_path,
     }
     words = [str(word) for option in options.items() for word in option]
-    simulator = Path(sys.executable).parent / "doorstep-sim"
     # What it tells as it goes passes through: ten minutes are long.
     done = subprocess.run(
-        [str(simulator), "chaos", "--json", *words], stdout=subprocess.PIPE, check=False
+        [str(SIMULATOR), "chaos", "--json", *words], stdout=subprocess.PIPE, check=False
     )
     found = json.loads(done.stdout)
     assert done.returncode == 0, found["findings"]

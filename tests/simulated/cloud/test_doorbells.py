@@ -22,9 +22,10 @@ from doorstep_shared.encoding import from_base64url, to_base64url
 from doorstep_shared.ids import DeviceId
 from doorstep_shared.statements import DeviceState
 from doorstep_shared.topics import common_name
-from doorstep_shared.wire import CameraState, Health, Hello, Status
+from doorstep_shared.wire import Hello, Status
 from tests.cast import OWN, STRANGER, Stage, enrolment_request
 from tests.people import DAY_MS, FRONT_DOOR, OWNER, doorbell
+from tests.scripted_doorbell import make_health
 
 BOOT = "b" * 32
 
@@ -217,25 +218,9 @@ def test_a_doorbell_is_online_while_it_is_heard_from(home: Stage) -> None:
     assert listed(home)["is_online"] is False
 
 
-def health_at(at_ms: int) -> Health:
-    return Health(
-        boot=BOOT,
-        at=at_ms,
-        clock_synced=True,
-        uptime_s=7,
-        camera=CameraState.WATCHING,
-        waiting_events=1,
-        waiting_clips=2,
-        waiting_bytes=3,
-        dropped_clips=4,
-        dropped_events=6,
-        disk_free_bytes=5,
-    )
-
-
 def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
     device = home.enrol(FRONT_DOOR, home.claim()).device.id
-    health = health_at(home.clock())
+    health = make_health(home.clock(), BOOT)
     with home.databases.write() as unit:
         assert record_health(unit, device, health, home.clock())
         unit.commit()
@@ -257,7 +242,7 @@ def test_health_is_shown_and_keeps_a_doorbell_online(home: Stage) -> None:
 
 def test_health_taken_before_times_had_bounds_is_left_out(home: Stage) -> None:
     device = home.enrol(FRONT_DOOR, home.claim()).device.id
-    health = health_at(home.clock())
+    health = make_health(home.clock(), BOOT)
     with home.databases.write() as unit:
         assert record_health(unit, device, health, home.clock())
         unit.main.flush()

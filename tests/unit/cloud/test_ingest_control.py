@@ -26,8 +26,6 @@ from doorstep_shared.signing import decode_signed
 from doorstep_shared.topics import DeviceTopic, Leaf, parse_topic
 from doorstep_shared.wire import (
     Ack,
-    CameraState,
-    Health,
     Hello,
     StatementHead,
     Statements,
@@ -36,7 +34,7 @@ from doorstep_shared.wire import (
 )
 from tests.cloud_world import RECEIPT_KEY, House
 from tests.people import NOW_MS, doorbell, epoch, epoch_identity, person
-from tests.scripted_doorbell import make_clip, make_event, resigned
+from tests.scripted_doorbell import make_clip, make_event, make_health, resigned
 
 FRONT = doorbell("front")
 BACK = doorbell("back")
@@ -424,18 +422,7 @@ def test_rings_of_others_are_acknowledged_between_two_answers_to_hellos(
 
 
 def test_presence_and_health_are_kept(desk: Desk, house: House, databases: Databases) -> None:
-    health = Health(
-        boot=BOOT,
-        at=NOW_MS,
-        clock_synced=True,
-        uptime_s=5,
-        camera=CameraState.WATCHING,
-        waiting_events=0,
-        waiting_clips=0,
-        waiting_bytes=0,
-        dropped_clips=0,
-        disk_free_bytes=1,
-    )
+    health = make_health(NOW_MS, BOOT)
     status = Status(boot=BOOT, connections=1, online=True)
     desk.take(
         (FRONT.device.id, Leaf.HELLO, hello(1)),

@@ -53,6 +53,7 @@ from tests.people import (
     successor,
 )
 from tests.recording import RECEIPT_KEY, Door, event, open_outbox
+from tests.scripted_doorbell import make_health
 
 BOOT = Boot(FRONT_DOOR.device.id, "ab" * 16, "doorstep 0.1.0")
 SECOND_US = 1_000_000
@@ -127,18 +128,7 @@ class Bell:
         )
 
     async def _health(self) -> Health:
-        return Health(
-            boot=BOOT.boot,
-            at=0,
-            clock_synced=True,
-            uptime_s=0,
-            camera=self.camera,
-            waiting_events=0,
-            waiting_clips=0,
-            waiting_bytes=0,
-            dropped_clips=0,
-            disk_free_bytes=0,
-        )
+        return make_health(0, BOOT.boot, self.camera)
 
     async def _head(self, head: Head) -> None:
         self.heads.append(head)

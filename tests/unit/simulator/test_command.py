@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-SIMULATOR = Path(sys.executable).parent / "doorstep-sim"
+from tests.running import SIMULATOR
 
 
 def typed(*words: str) -> "subprocess.CompletedProcess[str]":
