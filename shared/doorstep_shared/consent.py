@@ -112,7 +112,7 @@ def is_loosening(before: Choices, after: Choices) -> bool:
     Kinds count only while questions are shown; the number of owners always does.
     """
     return (
-        not _shown_kinds(after) <= _shown_kinds(before)
+        not shown_kinds(after) <= shown_kinds(before)
         or (after.emergency_requests is Requests.ASK and before.emergency_requests is Requests.OFF)
         or (after.show_my_name is ShowMyName.ASK and before.show_my_name is ShowMyName.NEVER)
         or after.owners_needed < before.owners_needed
@@ -135,10 +135,19 @@ def earliest_in_force(
 
 def policy_in_force(chain: Sequence[ConsentPolicy], now_ms: int) -> Choices:
     """Return what holds at ``now_ms``: the newest version whose time has come."""
-    return next(
-        (policy.choices for policy in reversed(chain) if policy.in_force_at <= now_ms),
-        EVERYTHING_OFF,
-    )
+    version = version_in_force(chain, now_ms)
+    return version.choices if version else EVERYTHING_OFF
+
+
+def version_in_force(chain: Sequence[ConsentPolicy], now_ms: int) -> ConsentPolicy | None:
+    """Return the version whose choices hold at ``now_ms``; None if none has come so far."""
+    return next((policy for policy in reversed(chain) if policy.in_force_at <= now_ms), None)
+
+
+def shown_kinds(choices: Choices) -> frozenset[AgencyKind]:
+    """Return whose questions ``choices`` let through: kinds count only while any are shown."""
+    is_shown = choices.agency_requests is Requests.ASK
+    return frozenset(choices.agency_kinds) if is_shown else frozenset()
 
 
 def waiting_policy(chain: Sequence[ConsentPolicy], now_ms: int) -> ConsentPolicy | None:
@@ -191,7 +200,7 @@ def accept_policy(
     if policy.owners_needed > len(after.owner_keys):
         raise BrokenPolicyError("a household of one owner cannot ask for two")
     signers = verify(Kind.CONSENT_POLICY, signed, before.owner_keys)
-    counted = max(1, len(signers & _settled_owners(past, before, policy.at)))
+    counted = count_owners(signers, before, past, policy.at)
     if policy.in_force_at < earliest_in_force(chain, policy.choices, counted, policy.at):
         raise BrokenPolicyError(
             "this loosens the consent policy: it takes more owners, all of them for 72 hours, or"
@@ -237,11 +246,25 @@ def parse_policy(signed: Signed) -> ConsentPolicy:
     return read_body(Kind.CONSENT_POLICY, signed.body, ConsentPolicy)
 
 
-def _settled_owners(past: Iterable[Statement], before: Statement, at_ms: int) -> frozenset[bytes]:
-    """Return the keys' ids of who was an owner at ``at_ms`` and all of the 72 hours before.
+def count_owners(
+    signers: frozenset[bytes], statement: Statement, past: Iterable[Statement], at_ms: int
+) -> int:
+    """Return for how many owners ``signers`` count at ``at_ms``.
 
-    Without such a time one owner could list a second key of their own, and be two.
+    Any one owner is one. More are counted only of those who were owners all of the 72
+    hours before, because one owner alone could list a second key of their own.
+
+    Args:
+        signers: Ids of keys that signed; at least one is an owner's of ``statement``.
+        statement: The one in force.
+        past: As `accept_policy` takes it.
+        at_ms: When they signed.
     """
+    return max(1, len(signers & _settled_owners(past, statement, at_ms)))
+
+
+def _settled_owners(past: Iterable[Statement], before: Statement, at_ms: int) -> frozenset[bytes]:
+    """Return the keys' ids of who was an owner at ``at_ms`` and all of the 72 hours before."""
     settled = _owner_ids(before)
     for statement in past:
         settled &= _owner_ids(statement)
@@ -252,8 +275,3 @@ def _settled_owners(past: Iterable[Statement], before: Statement, at_ms: int) ->
 
 def _owner_ids(statement: Statement) -> frozenset[bytes]:
     return frozenset(key.key_id for key in statement.owner_keys)
-
-
-def _shown_kinds(choices: Choices) -> frozenset[AgencyKind]:
-    is_shown = choices.agency_requests is Requests.ASK
-    return frozenset(choices.agency_kinds) if is_shown else frozenset()
