@@ -1,4 +1,4 @@
-"""Pydantic field types for what travels: ids, times, hashes, recipients.
+"""Pydantic field types for what travels: ids, times, hashes, recipients, words of people.
 
 Every number has bounds and every text a pattern, so that a model that was
 built is a model that holds.
@@ -14,12 +14,18 @@ from doorstep_shared.ids import (
     BASE32_ID_PATTERN,
     DEVICE_ID_PATTERN,
     UUID7_PATTERN,
+    AgencyId,
     ClipId,
     DeviceId,
     EventId,
     HouseholdId,
     MemberId,
+    OfficerId,
+    OperatorId,
+    ReleaseId,
+    RequestId,
 )
+from doorstep_shared.terminal import commands_terminal
 
 MAX_SAFE_INT: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps (RFC 8785, RFC 7493)."""
@@ -29,6 +35,11 @@ MemberIdField = Annotated[MemberId, StringConstraints(pattern=BASE32_ID_PATTERN)
 DeviceIdField = Annotated[DeviceId, StringConstraints(pattern=DEVICE_ID_PATTERN)]
 ClipIdField = Annotated[ClipId, StringConstraints(pattern=UUID7_PATTERN)]
 EventIdField = Annotated[EventId, StringConstraints(pattern=UUID7_PATTERN)]
+AgencyIdField = Annotated[AgencyId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+OfficerIdField = Annotated[OfficerId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+OperatorIdField = Annotated[OperatorId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+RequestIdField = Annotated[RequestId, StringConstraints(pattern=BASE32_ID_PATTERN)]
+ReleaseIdField = Annotated[ReleaseId, StringConstraints(pattern=BASE32_ID_PATTERN)]
 
 MAX_TIME_MS: Final = 253_370_764_799_999
 """The last millisecond of the year 9998 in UTC.
@@ -53,3 +64,28 @@ def _recipient(text: str) -> str:
 
 RecipientText = Annotated[str, StringConstraints(max_length=62), AfterValidator(_recipient)]
 """An age X25519 recipient, ``age1…``, checked down to its checksum."""
+
+
+def _written(text: str) -> str:
+    if text != text.strip() or not text:
+        raise ValueError("words are wanted, with no space around them")
+    if any(commands_terminal(character) for character in text if character != "\n"):
+        raise ValueError("there is a character in it that could command a terminal")
+    return text
+
+
+def _on_one_line(text: str) -> str:
+    if "\n" in text:
+        raise ValueError("one line is wanted")
+    return text
+
+
+WrittenText = Annotated[str, AfterValidator(_written)]
+"""Words that a person wrote, on any number of lines: not blank, and safe to show anywhere."""
+
+LineText = Annotated[WrittenText, AfterValidator(_on_one_line)]
+"""The same on one line."""
+
+MAX_NAME_CHARS: Final = 100
+NameText = Annotated[LineText, Field(max_length=MAX_NAME_CHARS)]
+"""What a person or an agency is called."""

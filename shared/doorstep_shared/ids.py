@@ -2,7 +2,8 @@
 
 Clips and events carry a UUIDv7 (RFC 9562 section 5.7), so that they sort by
 the moment they were made. Households and members carry 128 random bits, so
-that they say nothing. A device draws its whole id, shard included.
+that they say nothing; so does everything that an agency or the public sees. A
+device draws its whole id, shard included.
 """
 
 import base64
@@ -17,6 +18,11 @@ MemberId = NewType("MemberId", str)
 DeviceId = NewType("DeviceId", str)
 ClipId = NewType("ClipId", str)
 EventId = NewType("EventId", str)
+AgencyId = NewType("AgencyId", str)
+OfficerId = NewType("OfficerId", str)
+OperatorId = NewType("OperatorId", str)
+RequestId = NewType("RequestId", str)
+ReleaseId = NewType("ReleaseId", str)
 
 Random = Callable[[int], bytes]
 """Returns that many bytes of cryptographic randomness; `secrets.token_bytes`."""
@@ -35,6 +41,31 @@ def draw_household_id(random: Random) -> HouseholdId:
 def draw_member_id(random: Random) -> MemberId:
     """Return a new member id: 26 base32 characters of 128 random bits."""
     return MemberId(_draw_base32(random))
+
+
+def draw_agency_id(random: Random) -> AgencyId:
+    """Return a new agency id: 26 base32 characters of 128 random bits."""
+    return AgencyId(_draw_base32(random))
+
+
+def draw_officer_id(random: Random) -> OfficerId:
+    """Return a new officer id: 26 base32 characters of 128 random bits."""
+    return OfficerId(_draw_base32(random))
+
+
+def draw_operator_id(random: Random) -> OperatorId:
+    """Return a new operator id: 26 base32 characters of 128 random bits."""
+    return OperatorId(_draw_base32(random))
+
+
+def draw_request_id(random: Random) -> RequestId:
+    """Return a new request id: 26 base32 characters of 128 random bits."""
+    return RequestId(_draw_base32(random))
+
+
+def draw_release_id(random: Random) -> ReleaseId:
+    """Return a new release id: 26 base32 characters of 128 random bits."""
+    return ReleaseId(_draw_base32(random))
 
 
 def draw_device_id(random: Random) -> DeviceId:
@@ -73,6 +104,51 @@ def parse_clip_id(text: str) -> ClipId:
         BadMessageError: It is not a lower-case UUIDv7.
     """
     return ClipId(_match(UUID7_PATTERN, text, "clip id"))
+
+
+def parse_agency_id(text: str) -> AgencyId:
+    """Return ``text`` as an agency id.
+
+    Raises:
+        BadMessageError: It is not 26 base32 characters in lower case.
+    """
+    return AgencyId(_match(BASE32_ID_PATTERN, text, "agency id"))
+
+
+def parse_officer_id(text: str) -> OfficerId:
+    """Return ``text`` as an officer id.
+
+    Raises:
+        BadMessageError: It is not 26 base32 characters in lower case.
+    """
+    return OfficerId(_match(BASE32_ID_PATTERN, text, "officer id"))
+
+
+def parse_operator_id(text: str) -> OperatorId:
+    """Return ``text`` as an operator id.
+
+    Raises:
+        BadMessageError: It is not 26 base32 characters in lower case.
+    """
+    return OperatorId(_match(BASE32_ID_PATTERN, text, "operator id"))
+
+
+def parse_request_id(text: str) -> RequestId:
+    """Return ``text`` as a request id.
+
+    Raises:
+        BadMessageError: It is not 26 base32 characters in lower case.
+    """
+    return RequestId(_match(BASE32_ID_PATTERN, text, "request id"))
+
+
+def parse_release_id(text: str) -> ReleaseId:
+    """Return ``text`` as a release id.
+
+    Raises:
+        BadMessageError: It is not 26 base32 characters in lower case.
+    """
+    return ReleaseId(_match(BASE32_ID_PATTERN, text, "release id"))
 
 
 def _draw_base32(random: Random) -> str:

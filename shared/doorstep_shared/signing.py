@@ -48,6 +48,10 @@ class Kind(StrEnum):
     DELETION = "deletion"
     COMMAND = "command"
     CONSENT_POLICY = "consent-policy"
+    AGENCY = "agency"
+    REQUEST = "request"
+    GRANT = "grant"
+    CUSTODY = "custody"
 
 
 class WrongSignatureError(RefusedError):

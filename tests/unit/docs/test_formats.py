@@ -9,11 +9,29 @@ from pydantic import BaseModel
 from doorstep_cloud.ingest import access
 from doorstep_device.clip_folder import ClipRecord, ClipState
 from doorstep_device.identity import Enrolment
-from doorstep_shared import claim, manifest, seal, signing, statements, tail, topics, wire
+from doorstep_shared import (
+    agencies,
+    areas,
+    claim,
+    fields,
+    grants,
+    manifest,
+    requests,
+    seal,
+    signing,
+    statements,
+    tail,
+    topics,
+    wire,
+)
+from doorstep_shared.agencies import AgencyRecord
 from doorstep_shared.commands import Command
-from doorstep_shared.consent import ConsentPolicy
+from doorstep_shared.consent import AgencyKind, ConsentPolicy
+from doorstep_shared.custody import CustodyRecord
 from doorstep_shared.deletions import Deletion
+from doorstep_shared.grants import Grant
 from doorstep_shared.receipts import Receipt
+from doorstep_shared.requests import AssistanceRequest, Purpose
 from tests.people import doorbell
 from tests.unit.docs.pages import DOCS, blocks, inline_code, rows, section
 
@@ -80,9 +98,25 @@ def test_no_field_is_left_out(title: str, models: list[type[BaseModel]]) -> None
 
 
 def test_the_first_column_of_a_signed_body_is_its_fields_in_order() -> None:
-    for title, model in (("Statement", statements.Statement), ("Manifest", manifest.Manifest)):
+    for title, model in (
+        ("Statement", statements.Statement),
+        ("Manifest", manifest.Manifest),
+        ("Agency", AgencyRecord),
+        ("Assistance request", AssistanceRequest),
+        ("Grant", Grant),
+        ("Custody record", CustodyRecord),
+    ):
         column = [name for row in rows(section(FORMATS, title)) for name in inline_code(row[0])]
         assert column == list(model.model_fields)
+
+
+def test_the_kinds_of_agencies_and_the_purposes_of_requests_are_all_named() -> None:
+    for title, field, values in (
+        ("Agency", "`kind`", AgencyKind),
+        ("Assistance request", "`purpose`", Purpose),
+    ):
+        (row,) = (row for row in rows(section(FORMATS, title)) if row[0] == field)
+        assert inline_code(row[1]) == list(values)
 
 
 def test_the_kinds_that_are_signed_are_all_named() -> None:
@@ -98,6 +132,8 @@ def test_the_states_of_a_clip_are_all_named_in_order() -> None:
 
 def test_the_numbers_are_those_of_the_code() -> None:
     mib = 1024 * 1024
+    minute = 60 * 1000
+    day = 24 * 60 * minute
     assert (33 * mib, 33 * mib + 128 * 1024) == tail.SLOT_OFFSETS
     assert seal.SEALED_CHUNK_BYTES == 65552
     assert "chunk n begins at 16 + 65552·n" in FORMATS
@@ -109,6 +145,12 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert statements.MAX_EPOCH_MS == 45 * 24 * 3600 * 1000
     assert (claim.MAX_URL_BYTES, claim.MAX_PART_CHARS) == (200, 64)
     assert (signing.MAX_BODY_BYTES, signing.MAX_DEPTH, signing.MAX_SIGNATURES) == (48 * 1024, 8, 16)
+    assert (areas.MIN_CELLS, areas.MAX_CELLS, areas.MAX_AREA_KM2) == (3, 12, 1.295)
+    assert (fields.MAX_NAME_CHARS, agencies.MAX_CONTACT_CHARS) == (100, 200)
+    assert (requests.MAX_REFERENCE_CHARS, requests.MAX_QUESTION_CHARS) == (64, 1000)
+    assert (15 * minute, 12 * 60 * minute) == (requests.MIN_WINDOW_MS, requests.MAX_WINDOW_MS)
+    assert (30 * day, 7 * day) == (requests.MAX_AGE_MS, requests.MAX_OPEN_MS)
+    assert (7 * day, 5 * minute) == (grants.FETCH_MS, grants.MAX_CLOCK_OFF_MS)
     assert wire.MAX_ANNOUNCEMENT_BYTES == 8 * 1024
 
 

@@ -18,7 +18,7 @@ retention, tombstone; enrolment; wall time, monotonic time; leaf, tile, checkpoi
 
 # What is not built yet; whoever builds it takes the word from here and from the page.
 LATER: Final = """\
-twin; assistance request; officer; grant, release, revocation
+twin
 legal demand; leaf, tile, checkpoint, witness"""
 
 

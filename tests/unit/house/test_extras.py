@@ -36,11 +36,11 @@ ADDS = {
     | HTTP_CLIENT
     | SERVICE
     | {"av", "colorzero", "gpiozero", "numpy", "opencv-python-headless", "setuptools"},
-    "client": COMMAND_LINE | HTTP_CLIENT | {"httpx-sse"},
+    "client": COMMAND_LINE | HTTP_CLIENT | {"h3", "httpx-sse"},
     "cloud": COMMAND_LINE
     | HTTP_CLIENT
     | SERVICE
-    | {"alembic", "boto3", "botocore", "click", "fastapi", "jinja2", "jmespath", "mako"}
+    | {"alembic", "boto3", "botocore", "click", "fastapi", "h3", "jinja2", "jmespath", "mako"}
     | {"markupsafe", "opentelemetry-api", "python-dateutil", "s3transfer", "six", "sqlalchemy"}
     | {"prometheus-client", "starlette", "urllib3", "uvicorn"},
 }
