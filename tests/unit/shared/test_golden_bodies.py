@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 from pydantic import BaseModel
 
+from doorstep_shared.agencies import sign_agency, verify_agency
 from doorstep_shared.commands import Command, CommandName, sign_command, verify_command
 from doorstep_shared.consent import (
     AgencyKind,
@@ -19,14 +20,17 @@ from doorstep_shared.consent import (
     sign_policy,
     verify_policies,
 )
+from doorstep_shared.custody import CustodyRecord, sign_custody, verify_custody
 from doorstep_shared.deletions import Deletion, sign_deletion, verify_deletion
-from doorstep_shared.ids import ClipId, EventId
+from doorstep_shared.grants import Grant, read_grant, sign_grant
+from doorstep_shared.ids import ClipId, EventId, ReleaseId
 from doorstep_shared.keyring import keyring_text, open_keyring, parse_keyring, seal_keyrings
-from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, sign_manifest
+from doorstep_shared.manifest import ClipKind, Manifest, ObjectName, read_manifest, sign_manifest
 from doorstep_shared.opening import facts_of
 from doorstep_shared.receipts import Receipt, sign_receipt, verify_receipt
+from doorstep_shared.requests import sign_request, verify_request
 from doorstep_shared.seal import seal_bytes
-from doorstep_shared.signing import SigningKey, decode_signed
+from doorstep_shared.signing import Kind, Signed, SigningKey, decode_signed, verify
 from doorstep_shared.statements import Statement, accept_next
 from doorstep_shared.wire import (
     Ack,
@@ -55,6 +59,14 @@ from tests.people import (
     first_head,
     random_from,
     successor,
+)
+from tests.questions import (
+    AGENCY,
+    AGENCY_KEY,
+    OPERATOR,
+    OPERATORS,
+    OTHER_OPERATOR,
+    REQUEST,
 )
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden" / "bodies-v1"
@@ -126,6 +138,67 @@ def announcement() -> Announcement:
     envelopes = Envelopes(file=video.envelope, thumb=picture.envelope)
     return Announcement(manifest=sign_manifest(manifest, FRONT_DOOR.sign), envelopes=envelopes)
 
+
+SIGNED_REQUEST: Final = sign_request(REQUEST, AGENCY_KEY)
+SIGNED_MANIFEST: Final = announcement().manifest
+GRANT: Final = Grant(
+    household=HOUSEHOLD,
+    request=REQUEST.request,
+    request_sha256=SIGNED_REQUEST.body_hash,
+    agency=AGENCY.agency,
+    agency_key=AGENCY_KEY.public.key_id,
+    recipient=REQUEST.recipient,
+    clip=CLIP,
+    manifest_sha256=SIGNED_MANIFEST.body_hash,
+    payload_sha256=bytes(range(32)),
+    payload_length=1_234_567,
+    envelope_sha256=bytes(range(1, 33)),
+    policy_version=1,
+    name=None,
+    not_after=NOW_MS + 3_600_000,
+    nonce=bytes(range(2, 34)),
+    at=NOW_MS,
+)
+NAMED_GRANT: Final = GRANT.model_copy(update={"name": "Zoë at number 7"})
+
+
+def custody() -> CustodyRecord:
+    """Return the record of a clip that was given with a name."""
+    manifest = read_manifest(SIGNED_MANIFEST)
+    return CustodyRecord(
+        release=ReleaseId("e" * 26),
+        request=GRANT.request,
+        request_sha256=GRANT.request_sha256,
+        agency=GRANT.agency,
+        agency_key=GRANT.agency_key,
+        recipient=GRANT.recipient,
+        file_sha256=bytes(range(3, 35)),
+        file_length=1_234_735,
+        payload_sha256=manifest.file.payload.sha256,
+        manifest_sha256=GRANT.manifest_sha256,
+        manifest=SIGNED_MANIFEST.encode(),
+        grant_sha256=sign_grant(NAMED_GRANT, OWNER.sign).body_hash,
+        name=NAMED_GRANT.name,
+        start=manifest.start,
+        end=manifest.end,
+        clock_synced=manifest.clock_synced,
+        received_at=NOW_MS + 20_000,
+        available_at=NOW_MS + 3_600_000,
+        at=NOW_MS + 3_600_001,
+    )
+
+
+NAMED_CUSTODY: Final = custody()
+CUSTODY: Final = NAMED_CUSTODY.model_copy(update={"name": None, "manifest": None})
+
+QUESTIONS: Final[dict[str, Signed]] = {
+    "agency": sign_agency(AGENCY, OPERATOR, OTHER_OPERATOR),
+    "request": SIGNED_REQUEST,
+    "grant": sign_grant(GRANT, OWNER.sign),
+    "grant-named": sign_grant(NAMED_GRANT, OWNER.sign),
+    "custody": sign_custody(CUSTODY, RECEIPT_KEY),
+    "custody-named": sign_custody(NAMED_CUSTODY, RECEIPT_KEY),
+}
 
 BODIES: Final[dict[str, Body]] = {
     "hello": Hello(
@@ -204,6 +277,23 @@ def test_an_old_consent_policy_still_holds() -> None:
     assert sign_policy(POLICY, OWNER.sign) == old
     named = accept_next(first_head(), successor(first_head(), policy_hash=old.body_hash))
     assert verify_policies([old], [first_head().statement, named.statement]) == (POLICY,)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_asked_and_given_is_written_as_it_always_was(name: str) -> None:
+    assert QUESTIONS[name].encode() == golden(f"{name}.json")
+
+
+def test_an_old_question_and_its_answer_still_hold() -> None:
+    old = {name: decode_signed(golden(f"{name}.json")) for name in QUESTIONS}
+    agency = verify_agency(old["agency"], OPERATORS)
+    assert agency == AGENCY
+    assert verify_request(old["request"], agency) == REQUEST
+    for name, grant in (("grant", GRANT), ("grant-named", NAMED_GRANT)):
+        assert verify(Kind.GRANT, old[name], [OWNER.sign.public])
+        assert read_grant(old[name]) == grant
+    for name, record in (("custody", CUSTODY), ("custody-named", NAMED_CUSTODY)):
+        assert verify_custody(old[name], RECEIPT_KEY.public) == record
 
 
 def test_a_keyring_is_spelled_as_it_always_was() -> None:

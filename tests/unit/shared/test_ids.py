@@ -1,3 +1,4 @@
+import base64
 import uuid
 from collections.abc import Callable
 
@@ -10,11 +11,16 @@ from doorstep_shared import ids
 from doorstep_shared.encoding import from_base64url, to_base64url
 from doorstep_shared.errors import BadMessageError, TryLaterError
 from doorstep_shared.fields import (
+    AgencyIdField,
     ClipIdField,
     DeviceIdField,
     EventIdField,
     HouseholdIdField,
     MemberIdField,
+    OfficerIdField,
+    OperatorIdField,
+    ReleaseIdField,
+    RequestIdField,
 )
 from tests.people import random_from
 
@@ -54,6 +60,24 @@ def test_household_and_member_ids_carry_128_random_bits() -> None:
     assert field(MemberIdField)(member) == member
 
 
+DRAWN = [
+    (ids.draw_agency_id, ids.parse_agency_id, AgencyIdField),
+    (ids.draw_officer_id, ids.parse_officer_id, OfficerIdField),
+    (ids.draw_operator_id, ids.parse_operator_id, OperatorIdField),
+    (ids.draw_request_id, ids.parse_request_id, RequestIdField),
+    (ids.draw_release_id, ids.parse_release_id, ReleaseIdField),
+]
+
+
+@pytest.mark.parametrize(("draw", "parse", "form"), DRAWN)
+def test_an_id_that_outsiders_see_is_all_random(
+    draw: Callable[[ids.Random], str], parse: Callable[[str], str], form: type
+) -> None:
+    drawn = draw(lambda count: b"\xff" * count)
+    assert drawn == base64.b32encode(b"\xff" * 16).decode().rstrip("=").lower()
+    assert parse(drawn) == field(form)(drawn) == drawn
+
+
 @pytest.mark.parametrize(
     "parse",
     [
@@ -64,6 +88,8 @@ def test_household_and_member_ids_carry_128_random_bits() -> None:
         field(DeviceIdField),
         field(HouseholdIdField),
         field(MemberIdField),
+        *(parse for _, parse, _ in DRAWN),
+        *(field(form) for _, _, form in DRAWN),
     ],
 )
 @pytest.mark.parametrize(
