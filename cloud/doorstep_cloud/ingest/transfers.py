@@ -30,9 +30,9 @@ from doorstep_cloud.ingest.storing import (
     StoreRoom,
 )
 from doorstep_cloud.store.databases import Databases
-from doorstep_cloud.store.spool import Spool, SpoolKey, SpoolWriteError
+from doorstep_cloud.store.spool import TOTAL_LIMIT_BYTES, Spool, SpoolKey, SpoolWriteError
 from doorstep_shared.errors import BadMessageError, TryLaterError
-from doorstep_shared.ids import ClipId, DeviceId
+from doorstep_shared.ids import ClipId, DeviceId, HouseholdId
 from doorstep_shared.manifest import PayloadFacts
 from doorstep_shared.signing import decode_signed
 from doorstep_shared.topics import Command, DeviceTopic, Leaf, SegmentTopic, TransferTopic
@@ -67,10 +67,13 @@ DEVICE_QUARANTINED: Final = 64
 """Objects refused for good that are remembered of one doorbell. Of more, the one it asked for
 longest ago is forgotten, and gets its tries anew if it comes again."""
 
+HOUSEHOLD_LIMIT_BYTES: Final = TOTAL_LIMIT_BYTES // 4
+"""Of the spool, for all doorbells of one household: it can list more than would fill it."""
+
 OWN_IDLE_US: Final = 60 * 1_000_000
 OTHERS_IDLE_US: Final = 600 * 1_000_000
-"""An unfinished object nobody touched for so long makes room for one that comes now; its
-doorbell begins it again."""
+"""An unfinished object of which no bytes came for so long makes room for one that comes now; its
+doorbell begins it again. To ask for it again and again does not keep its place."""
 
 NOT_IN_MANIFEST: Final = "not_in_manifest"
 
@@ -88,12 +91,16 @@ class _Transfer:
 
     Attributes:
         touched_us: When its doorbell was last heard about it.
+        grown_us: When bytes of it last came; at first, when it was begun.
     """
+
+    household: HouseholdId
 
     receiver: Receiver
     facts: PayloadFacts
     receipt: bytes | None
     touched_us: int
+    grown_us: int
 
     @property
     def is_unfinished(self) -> bool:
@@ -132,7 +139,9 @@ class TransferDesk:
         counters: IngestCounters,
         *,
         workers: int = STORE_WORKERS,
+        household_limit_bytes: int = HOUSEHOLD_LIMIT_BYTES,
     ) -> None:
+        self._household_limit_bytes: Final = household_limit_bytes
         self._databases = databases
         self._spool = spool
         self._room = room
@@ -219,7 +228,10 @@ class TransferDesk:
         transfer.receiver.credit = self._credit()
         actions = transfer.receiver.segment(offset, len(payload), transfer.touched_us)
         self._carry_out(key, transfer, actions, payload)
-        return any(isinstance(action, WriteSegment) for action in actions)
+        is_new = any(isinstance(action, WriteSegment) for action in actions)
+        if is_new:
+            transfer.grown_us = transfer.touched_us
+        return is_new
 
     def _take_command(self, key: SpoolKey, command: Command, payload: bytes) -> None:
         init = Init()
@@ -244,7 +256,7 @@ class TransferDesk:
 
     def _take_init(self, key: SpoolKey, transfer: _Transfer, init: Init, now_us: int) -> None:
         is_new = transfer.receiver.state is ReceiverState.OPEN
-        if is_new and not self._make_room(key, transfer.facts.length):
+        if is_new and not self._make_room(key, transfer):
             transfer.receiver.credit = 0
         self._carry_out(key, transfer, transfer.receiver.init(init, now_us))
 
@@ -268,16 +280,20 @@ class TransferDesk:
         if state.is_deleted:
             self._refuse(key, command, Code.NEVER, Reason.DELETED)
             return None
-        return self._begin(key, state, command)
+        return self._begin(key, sender.household, state, command)
 
-    def _begin(self, key: SpoolKey, state: ObjectState, command: Command) -> _Transfer | None:
+    def _begin(
+        self, key: SpoolKey, household: HouseholdId, state: ObjectState, command: Command
+    ) -> _Transfer | None:
         if state.facts is None:
             self._refuse(key, command, Code.NOT_ALLOWED, NOT_IN_MANIFEST)
             return None
         now_us = _now_us()
         is_stored = state.receipt is not None
         receiver = Receiver(key.clip, key.object, state.facts, now_us=now_us, committed=is_stored)
-        transfer = self._transfers[key] = _Transfer(receiver, state.facts, state.receipt, now_us)
+        transfer = self._transfers[key] = _Transfer(
+            household, receiver, state.facts, state.receipt, touched_us=now_us, grown_us=now_us
+        )
         return transfer
 
     def _resume_one(self, key: SpoolKey) -> bool:
@@ -291,20 +307,37 @@ class TransferDesk:
             return False
         now_us = _now_us()
         receiver = Receiver(key.clip, key.object, state.facts, now_us=now_us, spool=spooled)
-        transfer = _Transfer(receiver, state.facts, None, now_us)
+        transfer = _Transfer(
+            sender.household, receiver, state.facts, None, touched_us=now_us, grown_us=now_us
+        )
         if transfer.is_unfinished and not self._spool.reserve(key, state.facts.length):
             return False
         self._transfers[key] = transfer
         return True
 
-    def _make_room(self, key: SpoolKey, length: int) -> bool:
-        """Set ``length`` bytes aside, if need be in place of what was given up long ago."""
-        while self._count_of(key.device) > DEVICE_TRANSFERS or not self._spool.reserve(key, length):
+    def _make_room(self, key: SpoolKey, transfer: _Transfer) -> bool:
+        """Set its length aside, if need be in place of what was given up long ago."""
+        while not self._reserve(key, transfer):
             if (given_up := self._idlest(key)) is None:
                 return False
             self._spool.discard(given_up)
             del self._transfers[given_up]
         return True
+
+    def _reserve(self, key: SpoolKey, transfer: _Transfer) -> bool:
+        return (
+            self._count_of(key.device) <= DEVICE_TRANSFERS
+            and self._bytes_of(transfer.household) <= self._household_limit_bytes
+            and self._spool.reserve(key, transfer.facts.length)
+        )
+
+    def _bytes_of(self, household: HouseholdId) -> int:
+        """Return how much a household's unfinished objects take, one that asks for room too."""
+        return sum(
+            transfer.facts.length
+            for transfer in self._transfers.values()
+            if transfer.household == household and transfer.is_unfinished
+        )
 
     def _count_of(self, device: DeviceId) -> int:
         return sum(
@@ -316,10 +349,10 @@ class TransferDesk:
         """Return the unfinished object that may go first in favour of ``for_key``."""
         now_us = _now_us()
         idle = [
-            (transfer.touched_us, key)
+            (transfer.grown_us, key)
             for key, transfer in self._transfers.items()
             if transfer.receiver.state is ReceiverState.RECEIVING
-            and now_us - transfer.touched_us
+            and now_us - transfer.grown_us
             > (OWN_IDLE_US if key.device == for_key.device else OTHERS_IDLE_US)
         ]
         return min(idle)[1] if idle else None

@@ -47,12 +47,21 @@ from doorstep_shared.transfer import (
 )
 from doorstep_shared.wire import Ack, decode_body
 from tests.cloud_world import House
-from tests.people import NOW_MS, Doorbell, doorbell, epoch_identity, random_from
+from tests.people import (
+    HOUSEHOLD,
+    NOW_MS,
+    Doorbell,
+    doorbell,
+    epoch_identity,
+    person,
+    random_from,
+)
 from tests.scripted_doorbell import Clip, make_clip
 from tests.services import store_nowhere, wait_until
 
 FRONT = doorbell("front")
 BACK = doorbell("back")
+NEXT_DOOR = doorbell("next-door")
 RECIPIENT = epoch_identity(1).recipient()
 RECEIPT_KEY = SigningKey.generate(random_from("receipt"))
 FILE = ObjectName.FILE
@@ -92,7 +101,12 @@ class PlayedRoom(StoreRoom):
 class Desk:
     """A transfer desk, driven by hand."""
 
-    def __init__(self, databases: Databases, folder: Path) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        folder: Path,
+        household_limit_bytes: int = transfers.HOUSEHOLD_LIMIT_BYTES,
+    ) -> None:
         self.room = PlayedRoom(databases)
         self.counters = IngestCounters()
         self.spool = Spool(folder)
@@ -100,7 +114,13 @@ class Desk:
         self.receipts = 0
         self._databases = databases
         self.desk = TransferDesk(
-            databases, self.spool, self.room, self._publish, self.counters, workers=1
+            databases,
+            self.spool,
+            self.room,
+            self._publish,
+            self.counters,
+            workers=1,
+            household_limit_bytes=household_limit_bytes,
         )
 
     def _publish(self, topic: str, body: bytes) -> None:
@@ -165,10 +185,15 @@ pytestmark = pytest.mark.usefixtures("house")
 
 
 def clip_of(
-    databases: Databases, seed: int = 0, *, bell: Doorbell = FRONT, size: int = 300_000
+    databases: Databases,
+    seed: int = 0,
+    *,
+    bell: Doorbell = FRONT,
+    size: int = 300_000,
+    household: HouseholdId = HOUSEHOLD,
 ) -> Clip:
     """Return an announced clip of one object."""
-    clip = make_clip(bell, HouseholdId("h" * 26), RECIPIENT, seed=seed, sizes={FILE: size})
+    clip = make_clip(bell, household, RECIPIENT, seed=seed, sizes={FILE: size})
     envelopes = {name: box.envelope for name, box in clip.boxes.items()}
     with databases.write() as unit:
         announce(unit, clip.signed, clip.manifest, envelopes, NOW_MS)
@@ -436,6 +461,44 @@ def test_what_was_given_up_makes_room(desk: Desk, databases: Databases) -> None:
         # The one still in use was not taken, the one idle for longest was.
         assert desk.segment(clips[0], 2 * CHUNK_BYTES).code is Code.OK
         assert desk.segment(clips[1], 0).reason == Reason.INIT_FIRST
+
+
+def test_asking_again_without_bringing_anything_keeps_no_place(
+    desk: Desk, databases: Databases
+) -> None:
+    clips = [clip_of(databases, seed) for seed in range(DEVICE_TRANSFERS + 1)]
+    for clip in clips[:-1]:
+        desk.command(clip, Command.INIT)
+    desk.segment(clips[1], 0)
+    later = transfers._now_us() + transfers.OWN_IDLE_US + 1
+    with patch.object(transfers, "_now_us", lambda: later):
+        for clip in clips[:-1]:
+            reply = desk.command(clip, Command.INIT)
+            assert reply is not None
+            assert reply.code is Code.OK
+        reply = desk.command(clips[-1], Command.INIT)
+        assert reply is not None
+        assert reply.code is Code.OK
+        assert desk.segment(clips[0], 0).reason == Reason.INIT_FIRST
+
+
+def test_many_doorbells_of_one_household_take_no_more_than_its_share(
+    databases: Databases, tmp_path: Path
+) -> None:
+    neighbours = House(databases, person("neighbour"), HouseholdId("n" * 26))
+    neighbours.welcome(NEXT_DOOR)
+    desk = Desk(databases, tmp_path / "spool", household_limit_bytes=1_000_000)
+    codes = []
+    for seed, bell in enumerate([FRONT, BACK, FRONT, BACK]):
+        reply = desk.command(clip_of(databases, seed, bell=bell), Command.INIT)
+        assert reply is not None
+        codes.append(reply.code)
+    assert codes == [Code.OK, Code.OK, Code.OK, Code.PAUSE]
+    theirs = clip_of(databases, bell=NEXT_DOOR, household=HouseholdId("n" * 26))
+    other = desk.command(theirs, Command.INIT)
+    assert other is not None
+    assert other.code is Code.OK
+    desk.desk.stop()
 
 
 def test_a_full_spool_makes_its_doorbell_wait(desk: Desk, databases: Databases) -> None:
