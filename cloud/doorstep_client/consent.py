@@ -20,6 +20,8 @@ from doorstep_shared.consent import (
     policy_in_force,
     sign_policy,
     verify_policies,
+    version_in_force,
+    waiting_policy,
 )
 from doorstep_shared.errors import BadMessageError, RefusedError
 from doorstep_shared.signing import Signed, WrongSignatureError
@@ -47,18 +49,12 @@ class Consent:
     @property
     def holding(self) -> ConsentPolicy | None:
         """Return the version that holds; None if none ever did: then everything is off."""
-        return next((p for p in reversed(self.policies) if p.in_force_at <= self.at_ms), None)
+        return version_in_force(self.policies, self.at_ms)
 
     @property
-    def waiting(self) -> tuple[ConsentPolicy, ...]:
-        """Return the versions that will hold, each in its turn, unless an owner stops them."""
-        coming: list[ConsentPolicy] = []
-        for policy in reversed(self.policies):
-            if policy.in_force_at <= self.at_ms:
-                break
-            if not coming or policy.in_force_at < coming[0].in_force_at:
-                coming.insert(0, policy)
-        return tuple(coming)
+    def waiting(self) -> ConsentPolicy | None:
+        """Return the version that will hold unless an owner replaces it; None if none waits."""
+        return waiting_policy(self.policies, self.at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class Change:
         loosens: Whether it lets anything through that what holds does not.
         delays: Whether a part of it tightens, and has to wait with the rest.
         begins_ms: From when on it holds, signed now by one owner.
-        stopped: What waits and will not come.
+        stopped: What waits and will not come; None if nothing waits.
     """
 
     before: Choices
@@ -77,7 +73,7 @@ class Change:
     loosens: bool
     delays: bool
     begins_ms: int
-    stopped: tuple[ConsentPolicy, ...]
+    stopped: ConsentPolicy | None
 
 
 def read_consent(household: Household) -> Consent:

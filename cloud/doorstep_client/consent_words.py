@@ -6,7 +6,7 @@ from typing import Final
 
 from doorstep_client import output
 from doorstep_client.consent import Change, Consent
-from doorstep_shared.consent import AgencyKind, Choices, Requests, ShowMyName
+from doorstep_shared.consent import AgencyKind, Choices, ConsentPolicy, Requests, ShowMyName
 
 NOBODY: Final = "none"
 
@@ -73,24 +73,22 @@ def status_line(consent: Consent) -> str:
 
 def waiting_lines(consent: Consent) -> list[str]:
     """Return what will hold, from when on, and how to stop it; nothing if nothing waits."""
-    lines: list[str] = []
-    before = consent.in_force
-    for policy in consent.waiting:
-        lines.append(f"Waits until {_moment(policy.in_force_at)}:")
-        lines += [f"  {line}" for line in change_lines(before, policy.choices)]
-        before = policy.choices
-    if lines:
-        lines.append(f"To stop it, any owner types: {stop_command(consent)}")
-    return lines
+    if (policy := consent.waiting) is None:
+        return []
+    changes = change_lines(consent.in_force, policy.choices)
+    return [
+        f"Waits until {_moment(policy.in_force_at)}:",
+        *(f"  {line}" for line in changes),
+        f"To stop it, any owner types: {stop_command(consent.in_force, policy)}",
+    ]
 
 
-def stop_command(consent: Consent) -> str:
-    """Return the command by which what holds goes on, and what waits does not come."""
-    held = consent.in_force.model_dump(mode="json")
-    coming = [policy.choices.model_dump(mode="json") for policy in consent.waiting]
+def stop_command(held: Choices, waiting: ConsentPolicy) -> str:
+    """Return the command by which ``held`` goes on holding, and ``waiting`` does not come."""
+    coming = waiting.choices.model_dump(mode="json")
     words = ["doorstep", "consent", "set"]
-    for name, value in held.items():
-        if any(choices[name] != value for choices in coming):
+    for name, value in held.model_dump(mode="json").items():
+        if coming[name] != value:
             text = ",".join(value) or NOBODY if isinstance(value, list) else str(value)
             words += [f"--{name.replace('_', '-')}", text]
     return shlex.join(words)
@@ -107,20 +105,21 @@ def plan_lines(change: Change) -> list[str]:
 
 def consent_facts(consent: Consent) -> dict[str, object]:
     """Return the same for scripts."""
-    holding = consent.holding
+    holding, waiting = consent.holding, consent.waiting
     return {
         "in_force": consent.in_force.model_dump(mode="json"),
         "version": holding.version if holding else 0,
         "since": _rfc3339(holding.in_force_at) if holding else None,
-        "waiting": [
-            {
-                "version": policy.version,
-                "in_force_at": _rfc3339(policy.in_force_at),
-                "choices": policy.choices.model_dump(mode="json"),
-            }
-            for policy in consent.waiting
-        ],
-        "stop": stop_command(consent) if consent.waiting else None,
+        "waiting": None if waiting is None else _waiting_facts(waiting),
+        "stop": None if waiting is None else stop_command(consent.in_force, waiting),
+    }
+
+
+def _waiting_facts(waiting: ConsentPolicy) -> dict[str, object]:
+    return {
+        "version": waiting.version,
+        "in_force_at": _rfc3339(waiting.in_force_at),
+        "choices": waiting.choices.model_dump(mode="json"),
     }
 
 

@@ -134,14 +134,28 @@ def earliest_in_force(
 
 
 def policy_in_force(chain: Sequence[ConsentPolicy], now_ms: int) -> Choices:
-    """Return what holds at ``now_ms``: the newest version whose time has come."""
+    """Return what holds at ``now_ms``: the choices of `version_in_force`, else everything off."""
     version = version_in_force(chain, now_ms)
     return version.choices if version else EVERYTHING_OFF
 
 
 def version_in_force(chain: Sequence[ConsentPolicy], now_ms: int) -> ConsentPolicy | None:
-    """Return the version whose choices hold at ``now_ms``; None if none has come so far."""
-    return next((policy for policy in reversed(chain) if policy.in_force_at <= now_ms), None)
+    """Return the newest version whose time has come at ``now_ms``, and came; None before any."""
+    later: ConsentPolicy | None = None
+    for policy in reversed(chain):
+        if policy.in_force_at <= now_ms and not is_replaced(policy, later):
+            return policy
+        later = policy
+    return None
+
+
+def is_replaced(policy: ConsentPolicy, later: ConsentPolicy | None) -> bool:
+    """Return whether ``policy`` still waited when ``later``, the next version, was signed.
+
+    Then it never holds, whenever ``later`` does: what waits is replaced, not queued. Else an
+    announced *off* with an *on* behind it would loosen in less than 72 hours.
+    """
+    return later is not None and policy.in_force_at > later.at
 
 
 def shown_kinds(choices: Choices) -> frozenset[AgencyKind]:

@@ -23,6 +23,7 @@ from doorstep_shared.consent import (
     accept_policy,
     parse_policy,
     policy_in_force,
+    version_in_force,
     waiting_policy,
 )
 from doorstep_shared.errors import RefusedError
@@ -135,7 +136,7 @@ def _newest(unit: Unit, household: HouseholdId, at_ms: int) -> Sequence[ConsentP
     found: list[ConsentPolicy] = []
     for policy in _read_back(unit, household):
         found.append(policy)
-        if policy.in_force_at <= at_ms:
+        if version_in_force(found[::-1], at_ms) is not None:
             break
     return tuple(reversed(found))
 

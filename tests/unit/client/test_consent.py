@@ -110,7 +110,7 @@ def saying(change: Callable[[list[Any]], Sequence[Any]]) -> Mangle:
 
 def test_a_household_begins_with_everything_off(household: Household) -> None:
     consent = read_consent(household)
-    assert (consent.in_force, consent.holding, consent.waiting) == (EVERYTHING_OFF, None, ())
+    assert (consent.in_force, consent.holding, consent.waiting) == (EVERYTHING_OFF, None, None)
 
 
 def test_what_is_set_is_signed_named_and_holds(household: Household, service: Stage) -> None:
@@ -201,32 +201,33 @@ def test_a_version_set_between_two_answers_is_no_lie(household: Household, line:
 # ── what waits ──────────────────────────────────────────────────────────────────────────
 
 
-def test_each_version_waits_its_turn_unless_a_later_one_is_sooner() -> None:
-    def waits(*begins: int) -> list[int]:
+def test_only_the_newest_version_waits() -> None:
+    def waits(*begins: int) -> int | None:
         policies = tuple(policy(n + 1, begin) for n, begin in enumerate(begins))
-        return [one.version for one in Consent(policies, 2, NOW_MS).waiting]
+        waiting = Consent(policies, 2, NOW_MS).waiting
+        return None if waiting is None else waiting.version
 
-    assert waits() == []
-    assert waits(0) == []
-    assert waits(0, 5, 8) == [2, 3]
-    assert waits(0, 8, 5) == [3]
-    assert waits(0, 8, 5, 6) == [3, 4]
-    assert waits(8, 0) == []
+    assert waits() is None
+    assert waits(0) is None
+    assert waits(0, 5, 8) == 3
+    assert waits(0, 8, 5) == 3
+    assert waits(8, 0) is None
 
 
 def test_alone_one_of_two_owners_loosens_in_three_days(two: Household, service: Stage) -> None:
     found = choose(two, FIRE)
     assert found.in_force == TWO
-    (waiting,) = found.waiting
+    waiting = found.waiting
+    assert waiting is not None
     assert waiting.in_force_at == service.clock() + NOTICE_MS
     service.clock.at_ms += NOTICE_MS
     later = read_consent(two)
-    assert (later.in_force, later.waiting) == (FIRE, ())
+    assert (later.in_force, later.waiting) == (FIRE, None)
 
 
 def test_any_owner_stops_what_waits_at_once(two: Household, service: Stage) -> None:
     choose(two, FIRE)
-    assert choose(two, TWO).waiting == ()
+    assert choose(two, TWO).waiting is None
     service.clock.at_ms += NOTICE_MS
     assert read_consent(two).in_force == TWO
 
@@ -382,7 +383,7 @@ def test_show_says_that_everything_is_off_and_that_nobody_can_ask_today(
         "in_force": EVERYTHING_OFF.model_dump(mode="json"),
         "version": 0,
         "since": None,
-        "waiting": [],
+        "waiting": None,
         "stop": None,
     }
 
@@ -423,7 +424,7 @@ def test_what_waits_is_told_by_status_with_the_command_that_stops_it(
     stopped = typed(*stop.split()[1:], "--yes")
     assert (stopped.code, "What waits will not come." in stopped.err) == (0, True)
     found = read_consent(two)
-    assert (found.in_force, found.waiting) == (TWO, ())
+    assert (found.in_force, found.waiting) == (TWO, None)
     assert "Waits" not in typed("status").out
 
 

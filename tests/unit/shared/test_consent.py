@@ -178,6 +178,26 @@ def test_one_of_two_loosens_after_three_days_in_which_anyone_may_stop_it(home: H
     assert policy_in_force(home.chain, begins + NOTICE_MS) == two
 
 
+def test_a_later_version_replaces_what_waits_even_if_it_waits_longer(home: Home) -> None:
+    two = Choices(owners_needed=2)
+    home.set(two, NOW_MS, OWNER)
+    home.set(ASK_POLICE, NOW_MS, OWNER)
+    much_later = NOW_MS + 100 * NOTICE_MS
+    home.accept(home.policy(EVERYTHING_OFF, NOW_MS + HOUR_MS, much_later), PARTNER)
+    assert policy_in_force(home.chain, NOW_MS + NOTICE_MS) == two
+    assert policy_in_force(home.chain, much_later) == EVERYTHING_OFF
+
+
+def test_an_announced_off_with_an_on_behind_it_never_holds_for_an_hour(home: Home) -> None:
+    asked_of_two = ASK_POLICE.model_copy(update={"owners_needed": 2})
+    home.set(asked_of_two, NOW_MS, OWNER, PARTNER)
+    off = Choices(owners_needed=2)
+    home.accept(home.policy(off, NOW_MS, NOW_MS + HOUR_MS), OWNER)
+    home.accept(home.policy(asked_of_two, NOW_MS, NOW_MS + 2 * HOUR_MS), OWNER)
+    for hours in range(4):
+        assert policy_in_force(home.chain, NOW_MS + hours * HOUR_MS) == asked_of_two
+
+
 def test_both_owners_loosen_at_once(home: Home) -> None:
     home.set(Choices(owners_needed=2), NOW_MS, OWNER)
     assert home.set(ASK_POLICE, NOW_MS, OWNER, PARTNER).in_force_at == NOW_MS
