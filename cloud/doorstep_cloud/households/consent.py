@@ -21,9 +21,9 @@ from doorstep_shared.consent import (
     Choices,
     ConsentPolicy,
     accept_policy,
+    is_replaced,
     parse_policy,
     policy_in_force,
-    version_in_force,
     waiting_policy,
 )
 from doorstep_shared.errors import RefusedError
@@ -135,8 +135,9 @@ def _newest(unit: Unit, household: HouseholdId, at_ms: int) -> Sequence[ConsentP
     """Return the newest versions, oldest first, back to the one that held at ``at_ms``."""
     found: list[ConsentPolicy] = []
     for policy in _read_back(unit, household):
+        later = found[-1] if found else None
         found.append(policy)
-        if version_in_force(found[::-1], at_ms) is not None:
+        if policy.in_force_at <= at_ms and not is_replaced(policy, later):
             break
     return tuple(reversed(found))
 
