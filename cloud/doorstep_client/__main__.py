@@ -28,6 +28,7 @@ from doorstep_client.answers import (
 from doorstep_client.consent import read_consent
 from doorstep_client.consent_commands import consent_app
 from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
+from doorstep_client.deletion import delete_again
 from doorstep_client.deletion_commands import clip_delete, retention_app
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.home import Home, write_private
@@ -130,6 +131,8 @@ def status(*, as_json: Json = False) -> None:
     """Show whether everything is well: service, household, doorbells."""
     with _household() as household:
         household.give_back()
+        for line in delete_again(household):
+            output.say(line)
         chain = household.chain()
         consent = read_consent(household)
         devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items

@@ -7,6 +7,7 @@ first deletion, and must be the one that the claims made on this computer name.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -20,7 +21,7 @@ from doorstep_client.errors import (
     OtherServiceError,
     ServiceUnreachableError,
 )
-from doorstep_client.household import Household
+from doorstep_client.household import Household, now_ms
 from doorstep_shared.certificates import (
     WrongCertificateError,
     ca_fingerprint,
@@ -31,7 +32,7 @@ from doorstep_shared.commands import MAX_CLIPS
 from doorstep_shared.deletions import Deletion, verify_deletion
 from doorstep_shared.errors import BadMessageError, RefusedError
 from doorstep_shared.ids import ClipId, DeviceId
-from doorstep_shared.signing import Signed, VerifyKey, WrongSignatureError
+from doorstep_shared.signing import Kind, Signed, VerifyKey, WrongSignatureError, read_body
 
 MOST_CLIPS: Final = 100_000
 """Listed in order to be deleted at once: 60 days of a doorbell at a busy street, thrice."""
@@ -39,6 +40,9 @@ MOST_CLIPS: Final = 100_000
 # A vault that is being read cannot sign yet; it asks for two seconds.
 TRIES: Final = 4
 PAUSE_S: Final = 2.0
+
+# No household keeps a clip for more than 60 days, and nothing expires on the day of a restore.
+_MAY_BE_BACK_MS: Final = 62 * 24 * 3600 * 1000
 
 _Pem = Annotated[str, Field(max_length=8192)]
 
@@ -107,6 +111,47 @@ def delete_clip(
         raise OddAnswerError("the service's receipt is for another clip than the one deleted")
     household.home.keep_deletion(answer.receipt)
     return deletion
+
+
+def delete_again(household: Household) -> list[str]:
+    """Delete what this computer has receipts for and the service shows again; say so in words.
+
+    A service that was put back from backups, and has lost what knew better, shows what was
+    deleted since. Its owner has asked for that once, and is not asked again.
+    """
+    kept = _deleted_lately(household)
+    if not kept:
+        return []
+    shown = [item.id for item in list_clips(household, Filter(limit=MOST_CLIPS))]
+    said, count = [], 0
+    for clip in kept.intersection(shown):
+        try:
+            delete_clip(household, clip)
+            count += 1
+        except RefusedError as error:
+            said.append(
+                f"The service shows clip {clip} again, which it had deleted, and does not delete "
+                f"it once more: {error.fact}."
+            )
+    if count:
+        said.append(
+            "The service showed again what you had deleted, as after a restore. This computer "
+            f"has deleted it once more, clips: {count}."
+        )
+    return said
+
+
+def _deleted_lately(household: Household) -> set[ClipId]:
+    """Return the clips that the service may still show if it has forgotten their deletion."""
+    since_ms = now_ms() - _MAY_BE_BACK_MS
+    clips = set()
+    for receipt in household.home.deletions():
+        # Checked before it was kept; a body of a later version says nothing here.
+        with suppress(BadMessageError):
+            deletion = read_body(Kind.DELETION, receipt.body, Deletion)
+            if deletion.household == household.account.household and deletion.at >= since_ms:
+                clips.add(deletion.clip)
+    return clips
 
 
 def tell_doorbells(household: Household, wish: Wish, doomed: Iterable[Doomed]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from doorstep_client.errors import DamagedHomeError, NoHouseholdError, UnwritableError
 from doorstep_shared.age_keys import Identity
-from doorstep_shared.errors import DoorstepError
+from doorstep_shared.errors import BadMessageError, DoorstepError
 from doorstep_shared.ids import HouseholdId, MemberId, Random
 from doorstep_shared.signing import Signed, SigningKey, decode_signed
 from doorstep_shared.unseal import parse_identity_file
@@ -235,6 +235,14 @@ class Home:
                 safe="The clip is deleted; its receipt comes again as often as you ask.",
                 do="make room, then delete the same clip once more",
             ) from error
+
+    def deletions(self) -> list[Signed]:
+        """Return the receipts in ``deletions.jsonl``, oldest first; without torn lines."""
+        found = []
+        for line in (self._read("deletions.jsonl") or b"").splitlines():
+            with suppress(BadMessageError):
+                found.append(decode_signed(line))
+        return found
 
     def _read(self, name: str) -> bytes | None:
         try:
