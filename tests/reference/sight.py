@@ -485,6 +485,7 @@ FACTS: Final[Mapping[str, str]] = {
     "backup_failed": "A backup could not be made.",
     "database_restored": "The service began on a restored database.",
     "restore_settled": "Deletions were applied again to what was restored.",
+    "deletions_forgotten": "Neither of two restored databases knows what was deleted since.",
     "vault_lacks_households": "What was restored lacks households' keys.",
     "databases_seen_in_part": "The databases were too large to look over at the start.",
     "download_ended": "A download ended before its time.",

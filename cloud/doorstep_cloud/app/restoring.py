@@ -4,12 +4,14 @@ What is checked is what is put there: the file is copied into the state folder f
 read only from then on. The database that was there is set aside under a second name before
 the copy takes the first in one step, so that at every moment one of the two is in place.
 Until the service's next start the copy keeps its label, which tells that start what to do
-(`doorstep_cloud.app.settling`).
+(`doorstep_cloud.app.settling`). If it is replaced before, it is set aside as what it is, a
+backup as old as ever, and the next copy's label names what *it* had replaced as well.
 """
 
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,7 +27,7 @@ from doorstep_cloud.app.backups import (
     time_name,
     vault_backups,
 )
-from doorstep_cloud.app.schema import is_known, revision_in
+from doorstep_cloud.app.schema import find_oddity, is_known, revision_in
 from doorstep_cloud.app.state import StateFolderError, held
 from doorstep_cloud.store.backups import (
     SQLITE_HEADER,
@@ -92,15 +94,18 @@ def restore(
             try:
                 _copy(source, draft, progress)
                 label = _checked(draft, source, which, now_ms)
-                aside = _aside(folder, which, now_ms) if (folder / which.file).exists() else None
-                _relabel(draft, folder, replace(label, restored_at_ms=now_ms), aside)
-                if aside is not None:
-                    _set_aside(folder / which.file, aside, Label(which, now_ms))
+                before = _before(folder, which, now_ms)
+                aside = None if before is None else _aside(folder, before)
+                _relabel(draft, folder, replace(label, restored_at_ms=now_ms), before, aside)
+                if before is not None and aside is not None:
+                    _set_aside(folder / which.file, aside, before)
                 draft.replace(folder / which.file)
                 sync(folder)
             finally:
                 with suppress(OSError):
                     remove_files(draft)
+        # Set aside, a backup of the vault is no younger than before.
+        purge_vault_backups(folder, now_ms)
     return _words(which, source, label, aside)
 
 
@@ -139,6 +144,10 @@ def _newest(folder: Path) -> Path:
 
 def _copy(source: Path, draft: Path, progress: Progress) -> None:
     """Copy the bytes of ``source``, which must look like a database, into the state folder."""
+    kind = source.stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        # A pipe would be waited for, and the state folder held for as long.
+        raise _bad(source, "it is no file, but a pipe, a socket or a device")
     with source.open("rb") as reading:
         total = os.fstat(reading.fileno()).st_size
         start = reading.read(len(SQLITE_HEADER))
@@ -160,6 +169,11 @@ def _checked(draft: Path, source: Path, which: Which, now_ms: int) -> Label:
         with opened_to_read(draft) as copy:
             tables, label, revision = tables_of(copy), read_label(copy), revision_in(copy)
             flaw = find_flaw(copy, lambda: None)
+            oddity = (
+                find_oddity(which.value, revision, copy)
+                if revision is not None and is_known(which.value, revision)
+                else None
+            )
     except sqlite3.DatabaseError as error:
         raise _bad(source, f"it is damaged: {error}") from error
     except BadBackupError as error:
@@ -172,16 +186,39 @@ def _checked(draft: Path, source: Path, which: Which, now_ms: int) -> Label:
         raise _bad(source, f"it is one of {label.which.value}, not of {which.value}")
     if not is_known(which.value, revision):
         raise _bad(source, f"its tables are at {revision or 'nothing'}, which this version lacks")
+    if oddity is not None:
+        raise _bad(source, f"it is not as this service makes them, with {oddity}")
     if which is Which.VAULT and not is_young(label.made_at_ms, now_ms):
         raise _too_old(source, label.made_at_ms, now_ms)
     return label
 
 
-def _relabel(draft: Path, folder: Path, label: Label, aside: Path | None) -> None:
-    """Let a checked copy say when it was put in place, and where the other is."""
-    name = None if aside is None else str(aside.relative_to(folder))
+def _before(folder: Path, which: Which, now_ms: int) -> Label | None:
+    """Return what the database that is there is a backup of, once set aside; None if none is.
+
+    One that was in use is of now. One that was put back, and that no start has settled,
+    stays as old as it is: only this moment has a younger name for it.
+    """
+    current = folder / which.file
+    if not current.exists():
+        return None
+    label = None
+    with _damage_passed(), opened(current) as connection:
+        label = read_label(connection)
+    if label is None or label.restored_at_ms is None:
+        return Label(which, now_ms)
+    return label
+
+
+def _relabel(
+    draft: Path, folder: Path, label: Label, before: Label | None, aside: Path | None
+) -> None:
+    """Let a checked copy say when it was put in place, and where all that it replaces is."""
+    names = () if before is None else before.asides
+    if aside is not None:
+        names = (*names, str(aside.relative_to(folder)))
     with opened(draft) as copy:
-        write_label(copy, replace(label, aside=name))
+        write_label(copy, replace(label, asides=names))
     sync(draft)
 
 
@@ -202,10 +239,19 @@ def _set_aside(current: Path, aside: Path, label: Label) -> None:
 
 def _close_up(path: Path, label: Label) -> None:
     """Bring a database and its log into one file that is a backup itself, if it is sound."""
-    try:
+    with _damage_passed():
         with opened(path) as connection:
             write_label(connection, label)
         sync(path)
+
+
+@contextmanager
+def _damage_passed() -> Iterator[None]:
+    try:
+        yield
+    except BadBackupError:
+        # A label that says nothing.
+        return
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
@@ -217,8 +263,16 @@ def _move_logs(before: Path, after: Path) -> None:
             before.with_name(before.name + side).rename(after.with_name(after.name + side))
 
 
-def _aside(folder: Path, which: Which, now_ms: int) -> Path:
-    name = f"before-restore-{time_name(now_ms)}"
+def _aside(folder: Path, label: Label) -> Path:
+    """Return a free name for what is set aside; earlier rather than later, if one is taken."""
+    at_ms = label.made_at_ms
+    while os.path.lexists(found := _aside_of(folder, label.which, at_ms)):
+        at_ms -= 1
+    return found
+
+
+def _aside_of(folder: Path, which: Which, at_ms: int) -> Path:
+    name = f"before-restore-{time_name(at_ms)}"
     if which is Which.VAULT:
         return vault_backups(folder) / f"{name}.db"
     return folder / f"{which.file}.{name}"
@@ -232,10 +286,12 @@ def _asides(folder: Path, which: Which) -> Iterator[Path]:
 
 def _words(which: Which, source: Path, label: Label, aside: Path | None) -> list[str]:
     done = [f"{which.file} is now what it was at {to_rfc3339(label.made_at_ms)}: {source}"]
-    if aside is not None:
+    if aside is not None and not aside.exists():
+        done.append("What was there was as old as a backup of the vault may become, and is gone.")
+    elif aside is not None:
         done.append(f"What was there is now {aside}.")
-    if aside is not None and which is Which.VAULT:
-        done.append("It is a backup of the vault like any other, and goes within a day.")
+        if which is Which.VAULT:
+            done.append("It is a backup of the vault like any other, and goes within a day of it.")
     done += [
         "At its next start the service deletes again what was deleted meanwhile.",
         "If the other database is lost too, restore it before that start.",

@@ -1,8 +1,8 @@
 """The two databases' tables, as Alembic keeps them: one history each, from the first day."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -10,14 +10,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
 
 import doorstep_cloud.clips.tables
 import doorstep_cloud.devices.tables
 import doorstep_cloud.events.tables
 import doorstep_cloud.households.tables
 import doorstep_cloud.store.tables  # noqa: F401  # each adds its tables to the bases
+from doorstep_cloud.store.backups import LABEL_TABLE
 from doorstep_cloud.store.databases import Databases
 from doorstep_cloud.store.soundness import trouble_with
 from doorstep_shared.errors import RefusedError
@@ -91,6 +93,56 @@ def revision_in(connection: sqlite3.Connection) -> str | None:
     except sqlite3.OperationalError:
         return None
     return None if found is None else str(found[0])
+
+
+def find_oddity(name: str, revision: str, connection: sqlite3.Connection) -> str | None:
+    """Return in what a database is not as our history made it at its step; None if it is.
+
+    Tables are compared by their columns, for the words that made them change with the library
+    that writes them; all else by kind and name. No step has a trigger or a view.
+
+    Args:
+        name: Of the database, ``main`` or ``vault``.
+        revision: Its step, one that `is_known`.
+        connection: On it; its label is not looked at.
+
+    Raises:
+        sqlite3.DatabaseError: It is damaged.
+    """
+    found, wanted = _things_in(connection), _things_at(name, revision)
+    for kind, called in sorted(found.keys() ^ wanted.keys()):
+        return f"{'an unknown' if (kind, called) in found else 'no'} {kind} {called}"
+    for (kind, called), columns in sorted(wanted.items()):
+        if found[kind, called] != columns:
+            return f"other columns in {kind} {called}"
+    return None
+
+
+_Things = Mapping[tuple[str, str], Sequence[object]]
+"""By kind and name, what is in a database; with the columns of what has some."""
+
+
+def _things_at(name: str, revision: str) -> _Things:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
+        engine = create_engine("sqlite://", creator=lambda: empty, poolclass=StaticPool)
+        config = _config(name)
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        return _things_in(empty)
+
+
+def _things_in(connection: sqlite3.Connection) -> _Things:
+    names = connection.execute("SELECT type, name FROM sqlite_master ORDER BY name").fetchall()
+    return {
+        (kind, called): connection.execute(
+            'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?)', (called,)
+        ).fetchall()
+        for kind, called in names
+        # SQLite's own are a matter of its version; the label is a copy's.
+        if called != LABEL_TABLE
+        and not (kind in ("table", "index") and called.startswith("sqlite_"))
+    }
 
 
 def _engines(databases: Databases) -> Mapping[str, Engine]:

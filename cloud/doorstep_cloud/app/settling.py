@@ -23,8 +23,13 @@ from doorstep_cloud.clips.restoring import (
     count_beyond_vault,
     drop_envelopes_of_tombstones,
 )
-from doorstep_cloud.households.restoring import RESTORED, drop_revoked_tokens, drop_ways_in
-from doorstep_cloud.store.backups import LABEL_TABLE, Label, Which, read_label
+from doorstep_cloud.households.restoring import (
+    RESTORED,
+    drop_revoked_tokens,
+    drop_ways_in,
+    knows_households,
+)
+from doorstep_cloud.store.backups import LABEL_TABLE, BadBackupError, Label, Which, read_label
 from doorstep_cloud.store.databases import Databases, Unit
 from doorstep_cloud.store.passes import forget_finding, note_pass
 
@@ -37,14 +42,16 @@ class Settled:
 
     Attributes:
         restored: The databases that were put back.
-        deletions_carried: Deletions that only the main set aside knew.
+        deletions_carried: Deletions that only a main set aside knew.
         envelopes_dropped: Clips that main says were deleted, and the vault still opened.
         clips_buried: Clips that the vault opens no more: deleted, or lost with it.
         clips_beyond_vault: Of households that this vault does not know: it must be restored too.
         sessions_ended: Everybody signs in anew; their clients do it by themselves.
         tokens_ended: Past their end, or revoked since the backup.
-        is_aside_read: Whether the main set aside could be asked; without it, a token that
-            was revoked since the backup is good again.
+        is_aside_read: Whether the main that was in use, and any set aside since, could be
+            asked, and knew the restored households; else a token that was revoked since the
+            backup is good again, and so is a clip that was deleted since, if the vault was
+            put back too.
     """
 
     restored: tuple[Which, ...]
@@ -94,9 +101,9 @@ def _settle(unit: Unit, folder: Path, main: Label | None, now_ms: int, done: Set
         note_pass(unit, RESTORED, now_ms)
         dropped = drop_ways_in(unit, now_ms)
         done.sessions_ended, done.tokens_ended = dropped.sessions, dropped.tokens
-        with _aside(folder, main) as aside:
-            if aside is not None:
-                _ask_aside(unit, aside, done)
+        # All of them: one was in use, and those after it were never started from.
+        answers = [_ask_aside(unit, folder / name, done) for name in main.asides]
+        done.is_aside_read = None not in answers and True in answers
     done.envelopes_dropped = drop_envelopes_of_tombstones(unit)
     # Whoever put the wrong file in place has a day to see it: nothing goes by age, nor for
     # being known to one side only.
@@ -108,28 +115,35 @@ def _settle(unit: Unit, folder: Path, main: Label | None, now_ms: int, done: Set
     done.clips_beyond_vault = count_beyond_vault(unit)
 
 
-def _ask_aside(unit: Unit, aside: Session, done: Settled) -> None:
-    """Take from the main set aside what ended while it was in use; it may be beyond reading."""
+def _ask_aside(unit: Unit, path: Path, done: Settled) -> bool | None:
+    """Take from a main set aside what it knew to have ended.
+
+    Returns:
+        Whether it was in use, and knew the households there are; None if it is beyond reading.
+    """
     try:
-        with unit.main.begin_nested():
-            done.deletions_carried = carry_tombstones(unit, aside)
-            done.tokens_ended += drop_revoked_tokens(unit, aside)
-            done.is_aside_read = True
-    except DatabaseError:
-        # Damaged, as it may well be, or of another version's tables.
-        done.deletions_carried = 0
+        with _opened_aside(path) as (aside, label), unit.main.begin_nested():
+            was_in_use = label is None or label.restored_at_ms is None
+            made_at_ms = None if label is None or was_in_use else label.made_at_ms
+            carried = carry_tombstones(unit, aside)
+            revoked = drop_revoked_tokens(unit, aside, made_at_ms)
+            knew_all = knows_households(unit, aside)
+    except (DatabaseError, sqlite3.DatabaseError, BadBackupError):
+        # Damaged, as it may well be, gone, or of another version's tables.
+        return None
+    done.deletions_carried += carried
+    done.tokens_ended += revoked
+    return was_in_use and knew_all
 
 
 @contextmanager
-def _aside(folder: Path, main: Label) -> Iterator[Session | None]:
-    if main.aside is None or not (folder / main.aside).exists():
-        yield None
-        return
-    address = f"{(folder / main.aside).absolute().as_uri()}?mode=ro&immutable=1&uri=true"
+def _opened_aside(path: Path) -> Iterator[tuple[Session, Label | None]]:
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1&uri=true"
     engine = create_engine(f"sqlite:///{address}", hide_parameters=True)
     try:
+        label = _label(engine)
         with Session(engine) as session:
-            yield session
+            yield session, label
     finally:
         engine.dispose()
 
@@ -160,4 +174,12 @@ def _tell(restored: dict[Which, Label], done: Settled) -> None:
             "vault_lacks_households",
             clips=done.clips_beyond_vault,
             do="doorstep-cloud restore vault        (within a day of the loss, service stopped)",
+        )
+    if set(restored) == set(Which) and not done.is_aside_read:
+        # Neither side knows any more what was deleted since; who deleted it may.
+        _log.warning(
+            "deletions_forgotten",
+            backup_of_ms=restored[Which.MAIN].made_at_ms,
+            do="doorstep status        (on each computer that deletes: it deletes again, by its "
+            "receipts; what was deleted elsewhere since then is to be deleted once more)",
         )

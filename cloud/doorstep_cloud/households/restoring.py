@@ -41,23 +41,38 @@ def drop_ways_in(unit: Unit, now_ms: int) -> Dropped:
     return Dropped(len(sessions), len(unit.main.execute(ended).all()))
 
 
-def drop_revoked_tokens(unit: Unit, aside: Session) -> int:
-    """Remove the tokens that main knew no more before it was put back; return how many.
+def drop_revoked_tokens(unit: Unit, aside: Session, made_at_ms: int | None) -> int:
+    """Remove the tokens that a main set aside knew no more; return how many.
 
     Only those of households it knew: a database that was made anew has revoked nothing.
 
     Args:
         unit: A write unit.
         aside: On the main database that was set aside.
+        made_at_ms: Of which moment it is: it cannot know a token that was made later. None if
+            it was in use when it was set aside: it knew them all.
     """
     known = set(aside.scalars(select(HouseholdRow.id)))
     kept = set(aside.scalars(select(TokenRow.id)))
     revoked = [
         row
         for row in unit.main.scalars(select(TokenRow))
-        if row.household in known and row.id not in kept
+        if row.household in known
+        and row.id not in kept
+        and (made_at_ms is None or row.created_at_ms < made_at_ms)
     ]
     for row in revoked:
         unit.main.delete(row)
     unit.main.flush()
     return len(revoked)
+
+
+def knows_households(unit: Unit, aside: Session) -> bool:
+    """Return whether a main set aside knew every household there is; one made anew knows none.
+
+    Args:
+        unit: A unit.
+        aside: On the main database that was set aside.
+    """
+    households = select(HouseholdRow.id)
+    return set(unit.main.scalars(households)) <= set(aside.scalars(households))

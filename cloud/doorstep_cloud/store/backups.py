@@ -26,6 +26,10 @@ Progress = Callable[[int, int], None]
 """Is told how much is done, and how much there is; may raise to stop."""
 
 _VERSION: Final = 1
+# A name in the state folder has none.
+_BETWEEN: Final = "\n"
+# The end of the year 9999.
+_LAST_MS: Final = 253_402_300_799_999
 # Of 4 KiB: so much is read between two moments at which others may have the disk.
 _PAGES_A_STEP: Final = 256
 # Of SQLite's own machine: about ten milliseconds.
@@ -72,13 +76,14 @@ class Label:
     Attributes:
         made_at_ms: When it began to be made: what was deleted later is still in it.
         restored_at_ms: When it was put back; None on a copy that lies in its place.
-        aside: Where what was there before lies since; None if nothing was, or nothing readable.
+        asides: Where what was there before lies since, in the state folder: all that was set
+            aside since the last start, oldest first.
     """
 
     which: Which
     made_at_ms: int
     restored_at_ms: int | None = None
-    aside: str | None = None
+    asides: tuple[str, ...] = ()
 
 
 def write_copy(
@@ -177,7 +182,13 @@ def write_label(connection: sqlite3.Connection, label: Label) -> None:
     )
     connection.execute(
         f"INSERT INTO {LABEL_TABLE} VALUES (?, ?, ?, ?, ?)",  # noqa: S608  # a name of ours
-        (_VERSION, label.which.value, label.made_at_ms, label.restored_at_ms, label.aside),
+        (
+            _VERSION,
+            label.which.value,
+            label.made_at_ms,
+            label.restored_at_ms,
+            _BETWEEN.join(label.asides) or None,
+        ),
     )
     connection.execute("COMMIT")
 
@@ -192,13 +203,25 @@ def read_label(connection: sqlite3.Connection) -> Label | None:
         return None
     try:
         found = connection.execute(f"SELECT * FROM {LABEL_TABLE}").fetchone()  # noqa: S608  # a name of ours
-        version, which, made_at_ms, restored_at_ms, aside = found
-        label = Label(Which(which), int(made_at_ms), restored_at_ms, aside)
+        version, which, made_at_ms, restored_at_ms, asides = found
+        label = Label(
+            Which(which),
+            _moment(made_at_ms),
+            None if restored_at_ms is None else _moment(restored_at_ms),
+            () if asides is None else tuple(str(asides).split(_BETWEEN)),
+        )
     except (TypeError, ValueError) as error:
         raise BadBackupError("its label cannot be read") from error
     if version != _VERSION:
         raise BadBackupError(f"its label is of version {version}, and {_VERSION} is known here")
     return label
+
+
+def _moment(found: object) -> int:
+    """Return Unix milliseconds; SQLite keeps anything in any column, 1e300 too."""
+    if not isinstance(found, int) or not 0 <= found <= _LAST_MS:
+        raise ValueError("no moment that a date can tell")
+    return found
 
 
 def is_damage(error: sqlite3.Error) -> bool:

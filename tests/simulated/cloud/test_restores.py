@@ -8,8 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, select, text
+from sqlalchemy import delete as deleting
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from doorstep_cloud.access.policy import Scope
 from doorstep_cloud.app.jobs import Expiry
@@ -210,6 +214,156 @@ def test_a_deletion_of_a_clip_the_backup_never_had_is_kept(state: State) -> None
         assert is_deleted(databases, late)
 
 
+# ── put back more than once before a start ─────────────────────────────────────────────
+
+
+def revoke_tokens(state: State) -> None:
+    with state.opened() as databases, databases.write() as unit:
+        unit.main.execute(deleting(TokenRow))
+        unit.commit()
+
+
+def tokens(state: State) -> int:
+    with state.opened() as databases:
+        return count(databases, TokenRow)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_main_put_back_again_and_again_undoes_no_deletion_and_revokes_what_was_revoked(
+    state: State, times: int
+) -> None:
+    gone = clip_of(1)
+    with state.opened() as databases:
+        keep(databases, gone)
+        existing(databases).token(Scope.CLIPS_READ)
+    main, vault = state.back_up_main(), state.back_up_vault()
+    revoke_tokens(state)
+    with state.opened() as databases:
+        delete(databases, gone)
+    state.at_ms += HOUR_MS
+    for _ in range(times):
+        state.restore(Which.MAIN, main)
+    state.restore(Which.VAULT, vault)
+    settled = state.start()
+    assert settled is not None
+    assert settled.is_aside_read
+    assert (settled.deletions_carried, settled.tokens_ended) == (1, 1)
+    with state.opened() as databases:
+        assert is_deleted(databases, gone)
+        assert not opens(databases, gone)
+    assert tokens(state) == 0
+
+
+def test_a_second_restore_that_is_killed_leaves_the_first_to_be_settled(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = clip_of(1)
+    with state.opened() as databases:
+        keep(databases, gone)
+    main, vault = state.back_up_main(), state.back_up_vault()
+    with state.opened() as databases:
+        delete(databases, gone)
+    state.restore(Which.VAULT, vault)
+    state.restore(Which.MAIN, main)
+
+    def power_cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            state.restore(Which.MAIN, main)
+    clean_up(state.folder, state.at_ms)
+    settled = state.start()
+    assert settled is not None
+    assert settled.deletions_carried == 1
+    assert state.ask(lambda databases: is_deleted(databases, gone))
+
+
+def test_what_only_a_backup_knew_that_was_never_started_from_counts_too(state: State) -> None:
+    """On a new machine the newer backup was put back first, and then an older one."""
+    gone = clip_of(1)
+    with state.opened() as databases:
+        keep(databases, gone)
+        existing(databases).token(Scope.CLIPS_READ)
+    older, vault = state.back_up_main("older"), state.back_up_vault().read_bytes()
+    state.at_ms += HOUR_MS
+    revoke_tokens(state)
+    with state.opened() as databases:
+        delete(databases, gone)
+    fresh = State.make(state.outside)
+    fresh.at_ms = state.at_ms
+    (fresh.outside / "vault.bak").write_bytes(vault)
+    for main in (state.back_up_main("newer"), older):
+        fresh.restore(Which.MAIN, main)
+    fresh.restore(Which.VAULT, fresh.outside / "vault.bak")
+    settled = fresh.start()
+    assert settled is not None
+    assert (settled.deletions_carried, settled.tokens_ended) == (1, 1)
+    assert not settled.is_aside_read, "what was deleted after the newer is still forgotten"
+
+
+def test_a_token_that_is_younger_than_a_backup_was_not_revoked_in_it(state: State) -> None:
+    older = state.back_up_main("older")
+    with state.opened() as databases:
+        existing(databases).token(Scope.CLIPS_READ)
+    state.at_ms += HOUR_MS
+    newer = state.back_up_main("newer")
+    state.restore(Which.MAIN, older)
+    state.restore(Which.MAIN, newer)
+    settled = state.start()
+    assert settled is not None
+    assert settled.is_aside_read
+    assert tokens(state) == 1
+
+
+def test_a_backup_of_the_vault_grows_no_younger_by_being_put_back_and_set_aside(
+    state: State,
+) -> None:
+    gone = clip_of(1)
+    with state.opened() as databases:
+        keep(databases, gone)
+    first = state.back_up_vault()
+    with state.opened() as databases:
+        delete(databases, gone)
+    state.at_ms += 23 * HOUR_MS
+    state.restore(Which.VAULT, first)
+    second = state.back_up_vault()
+    state.at_ms += 60_000
+    done = state.restore(Which.VAULT, second)
+    (old,) = [
+        path
+        for path in (state.folder / "vault-backups").glob("before-restore-2*")
+        if envelopes(gone)["file"] in path.read_bytes()
+    ]
+    assert any(str(old) in line for line in done)
+    with opened_to_read(old) as copy:
+        label = read_label(copy)
+    assert label is not None
+    assert label.made_at_ms == NOW_MS
+    state.at_ms = NOW_MS + 24 * HOUR_MS
+    with pytest.raises(BadBackupError, match="No such file"):
+        state.restore(Which.VAULT, old)
+    assert not old.exists()
+
+
+def test_a_vault_as_old_as_backups_become_is_not_kept_when_another_takes_its_place(
+    state: State,
+) -> None:
+    first = state.back_up_vault()
+    state.at_ms += 23 * HOUR_MS
+    second = state.back_up_vault()
+    state.restore(Which.VAULT, first)
+    state.at_ms += HOUR_MS
+    done = state.restore(Which.VAULT, second)
+    assert "What was there was as old as a backup of the vault may become, and is gone." in done
+    with opened(state.folder / "vault.db") as copy:
+        label = read_label(copy)
+    assert label is not None
+    (aside,) = (state.folder / "vault-backups").glob("before-restore-*")
+    assert label.asides[0] == f"vault-backups/{aside.name}", "the one that was in use"
+
+
 # ── what an older database lacks ───────────────────────────────────────────────────────
 
 
@@ -325,7 +479,7 @@ def test_a_database_made_anew_has_revoked_nothing(state: State) -> None:
     fresh.restore(Which.MAIN, state.back_up_main())
     settled = fresh.start()
     assert settled is not None
-    assert settled.is_aside_read
+    assert not settled.is_aside_read, "and knows none"
     with fresh.opened() as databases:
         assert count(databases, TokenRow) == 1
 
@@ -380,6 +534,41 @@ def test_a_start_that_is_cut_off_settles_again_and_a_settled_one_does_nothing(
 
 def test_a_start_without_a_restore_settles_nothing(state: State) -> None:
     assert state.start() is None
+
+
+@pytest.mark.parametrize("is_vault_restored", [True, False])
+@pytest.mark.parametrize("lost", ["unreadable", "deleted", "made anew"])
+def test_deletions_that_nobody_knows_of_any_more_are_told(
+    state: State, lost: str, *, is_vault_restored: bool
+) -> None:
+    gone = clip_of(1)
+    with state.opened() as databases:
+        keep(databases, gone)
+    main, vault = state.back_up_main(), state.back_up_vault()
+    empty = State.make(state.outside).folder / "main.db"
+    with state.opened() as databases:
+        delete(databases, gone)
+    if lost == "deleted":
+        (state.folder / "main.db").unlink()
+    else:
+        data = NO_DATABASE if lost == "unreadable" else empty.read_bytes()
+        (state.folder / "main.db").write_bytes(data)
+    state.restore(Which.MAIN, main)
+    if is_vault_restored:
+        state.restore(Which.VAULT, vault)
+    with capture_logs() as logged:
+        settled = state.start()
+    assert settled is not None
+    assert not settled.is_aside_read
+    told = [line for line in logged if line["event"] == "deletions_forgotten"]
+    if not is_vault_restored:
+        assert (settled.clips_buried, told) == (1, []), "the vault knows"
+        return
+    (line,) = told
+    assert line["backup_of_ms"] == NOW_MS
+    assert line["do"].startswith("doorstep status  ")
+    with state.opened() as databases:
+        assert opens(databases, gone)
 
 
 # ── files that are no backup ───────────────────────────────────────────────────────────
@@ -463,6 +652,54 @@ def test_a_file_of_another_kind_is_refused_with_its_reason(state: State) -> None
     assert everything_in(state.folder) == before
 
 
+@pytest.mark.parametrize("moment", ["1e300", "9e18", "-1", "'noon'", "253402300800000"])
+@pytest.mark.parametrize("column", ["made_at_ms", "restored_at_ms"])
+def test_a_label_with_no_moment_in_it_is_refused_in_words(
+    state: State, column: str, moment: str
+) -> None:
+    file = change(state.back_up_main(), f"UPDATE doorstep_backup SET {column} = {moment}")  # noqa: S608  # ours
+    with pytest.raises(BadBackupError, match="its label cannot be read"):
+        state.restore(Which.MAIN, file)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON clip BEGIN DELETE FROM clip; END",
+            "an unknown trigger t",
+        ),
+        ("CREATE VIEW v AS SELECT 1", "an unknown view v"),
+        ("CREATE TABLE t (x)", "an unknown table t"),
+        ("CREATE INDEX i ON clip (device)", "an unknown index i"),
+        ("DROP TABLE presence", "no table presence"),
+        ("ALTER TABLE clip ADD COLUMN x", "other columns in table clip"),
+    ],
+)
+def test_a_file_with_what_no_version_has_in_it_is_refused(
+    state: State, statement: str, said: str
+) -> None:
+    file = change(state.back_up_main(), statement)
+    before = everything_in(state.folder)
+    with pytest.raises(BadBackupError, match=f"not as this service makes them, with {said}"):
+        state.restore(Which.MAIN, file)
+    assert everything_in(state.folder) == before
+
+
+def test_what_sqlite_keeps_for_itself_is_in_nobodys_way(state: State) -> None:
+    assert state.restore(Which.MAIN, change(state.back_up_main(), "ANALYZE"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(state: State) -> None:
+    os.mkfifo(state.outside / "pipe")
+    # Whoever reads it all the same gets something, and is not waited for here.
+    writing = os.open(state.outside / "pipe", os.O_RDWR)
+    os.write(writing, bytes(4096))
+    with pytest.raises(BadBackupError, match="no file, but a pipe"):
+        state.restore(Which.MAIN, state.outside / "pipe")
+    os.close(writing)
+
+
 def test_a_file_that_may_not_be_read_is_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     main = state.back_up_main()
     open_ = Path.open
@@ -492,9 +729,15 @@ def test_a_backup_of_the_vault_that_is_a_day_old_is_refused_whatever_its_name(
 
 
 def test_an_older_schema_is_taken_and_brought_up_to_date_afterwards(state: State) -> None:
-    older = state.back_up_main()
+    older = state.outside / "older"
+    engine, config = create_engine(f"sqlite:///{older}"), Config()
+    config.set_main_option("script_location", "cloud/doorstep_cloud/migrations/main")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
     with opened(older) as copy:
-        copy.execute("UPDATE alembic_version SET version_num = '0001'")
+        write_label(copy, Label(Which.MAIN, NOW_MS))
     assert any("doorstep-cloud migrate" in line for line in state.restore(Which.MAIN, older))
 
 
@@ -564,7 +807,11 @@ def test_a_log_that_a_damaged_database_cannot_take_in_is_not_taken_for_the_copys
 ) -> None:
     main = state.back_up_main()
     (state.folder / "main.db-wal").write_bytes(b"its log")
-    monkeypatch.setattr("doorstep_cloud.app.restoring._close_up", lambda *_: None)
+    # As if SQLite could open neither.
+    for opening in ("_before", "_close_up"):
+        monkeypatch.setattr(
+            f"doorstep_cloud.app.restoring.{opening}", lambda *_: Label(Which.MAIN, NOW_MS)
+        )
     state.restore(Which.MAIN, main)
     (log,) = state.folder.glob("main.db.before-restore-*Z-wal")
     assert log.read_bytes() == b"its log"
