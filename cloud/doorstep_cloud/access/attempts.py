@@ -7,6 +7,7 @@ are few and simple, and start anew with the process.
 
 import threading
 from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from doorstep_cloud.store.errors import TooOftenError
@@ -14,6 +15,9 @@ from doorstep_cloud.store.errors import TooOftenError
 WINDOW_MS: Final = 60_000
 MAX_PER_WINDOW: Final = 60
 MAX_ADDRESSES: Final = 4096
+
+# What one subscriber is given at least, with 2^64 addresses in it (RFC 6177).
+_OWN_BITS: Final = 64
 
 
 class Attempts:
@@ -28,9 +32,12 @@ class Attempts:
     def count(self, address: str, now_ms: int) -> None:
         """Count one attempt of ``address`` at ``now_ms`` (Unix milliseconds).
 
+        All of an IPv6 /64 are one address, for one computer may have each of them.
+
         Raises:
             TooOftenError: It is one too many in this minute.
         """
+        address = _whose(address)
         window, rest_ms = divmod(now_ms, WINDOW_MS)
         with self._lock:
             last, count = self._counts.pop(address, (window, 0))
@@ -44,3 +51,15 @@ class Attempts:
                 safe="Nothing was changed.",
                 after_s=(WINDOW_MS - rest_ms) / 1000,
             )
+
+
+def _whose(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return f"{int(found) >> _OWN_BITS:x}/{_OWN_BITS}"

@@ -40,3 +40,32 @@ def test_the_counters_stay_few_and_the_longest_silent_is_forgotten() -> None:
     attempts.count("b", 0)
     with pytest.raises(TooOftenError):
         attempts.count("c", 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2001:db8:0:7::1", "2001:db8:0:7:ffff:ffff:ffff:ffff"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::2"),
+    ],
+)
+def test_one_subscriber_is_one_address(first: str, second: str) -> None:
+    attempts = Attempts(limit=1)
+    attempts.count(first, 0)
+    with pytest.raises(TooOftenError):
+        attempts.count(second, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2001:db8:0:7::1", "2001:db8:0:8::1"),
+        ("192.0.2.1", "192.0.2.2"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+    ],
+)
+def test_two_subscribers_are_two(first: str, second: str) -> None:
+    attempts = Attempts(limit=1)
+    attempts.count(first, 0)
+    attempts.count(second, 0)
