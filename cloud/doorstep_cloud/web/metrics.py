@@ -98,7 +98,13 @@ _REQUEST_BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
 _NO_ROUTE: Final = "none"
 
 # Anything a proxy says about whom it asks for: then nobody on this machine asks.
-_FORWARDED: Final = ("x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-host")
+_FORWARDED: Final = re.compile(
+    "x[-_]forwarded.*|x[-_]original[-_].*|forwarded|via|x-real-ip|x-client-ip|true-client-ip"
+    "|x-cluster-client-ip|fastly-client-ip|cf-.*|cdn-loop"
+)
+
+# Through a proxy that says nothing one still asks by the service's public name.
+_OUR_NAMES: Final = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
 
 class Metrics:
@@ -181,11 +187,19 @@ class MetricsGate:
 
 
 def is_asked_here(scope: Scope) -> bool:
-    """Return whether a request comes from this machine, and not through a proxy on it."""
+    """Return whether a request comes from this machine, by a name of its own, past any proxy.
+
+    A proxy that says nothing and asks by a name of this machine cannot be told from a program
+    on it: such a one has to keep the address to itself.
+    """
     peer = scope.get("client")
     headers = Headers(scope=scope)
-    is_forwarded = any(name in headers for name in _FORWARDED)
-    return peer is not None and _is_loopback(peer[0]) and not is_forwarded
+    return (
+        peer is not None
+        and _is_loopback(peer[0])
+        and _OUR_NAMES.fullmatch(headers.get("host", "")) is not None
+        and not any(map(_FORWARDED.fullmatch, headers))
+    )
 
 
 def metrics_of(request: Request) -> Metrics:

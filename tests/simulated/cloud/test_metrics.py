@@ -29,12 +29,13 @@ from doorstep_cloud.store.passes import note_found
 from doorstep_cloud.store.tables import JobRow
 from doorstep_cloud.web.metrics import OWN, PATH, RING_BUCKETS_S, Family, Kind, Metrics
 from doorstep_shared.errors import TryLaterError
-from tests.cast import FOREIGN, PUBLIC_URL, Stage
+from tests.cast import FOREIGN, Stage
 from tests.cast import OWN as OUR_HOUSEHOLD
 from tests.people import NOW_MS, OWNER, doorbell
 from tests.services import store_nowhere
 
 HERE = ("127.0.0.1", 40000)
+HERE_URL = "http://127.0.0.1:8080"
 ELSEWHERE = ("203.0.113.9", 40000)
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -42,7 +43,7 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 @pytest.fixture
 def here(home: Stage) -> Iterator[TestClient]:
     """Somebody who asks on the service's own machine."""
-    with TestClient(home.app, base_url=PUBLIC_URL, client=HERE) as client:
+    with TestClient(home.app, base_url=HERE_URL, client=HERE) as client:
         yield client
 
 
@@ -66,7 +67,7 @@ def sample(name: str, **labels: str) -> Sample:
 
 
 def outside(home: Stage, peer: tuple[str, int]) -> TestClient:
-    return TestClient(home.app, base_url=PUBLIC_URL, client=peer)
+    return TestClient(home.app, base_url=HERE_URL, client=peer)
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1"])
@@ -79,10 +80,38 @@ def test_this_machine_reads_them(home: Stage, peer: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["X-Forwarded-For", "x-forwarded-for", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host"],
+    [
+        "X-Forwarded-For",
+        "x-forwarded-for",
+        "Forwarded",
+        "Via",
+        "X-Real-IP",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded",
+        "CF-Connecting-IP",
+        "CF-Ray",
+        "True-Client-IP",
+        "X-Client-IP",
+    ],
 )
 def test_what_a_proxy_passes_on_is_nobody_of_this_machine(here: TestClient, header: str) -> None:
     assert here.get(PATH, headers={header: "127.0.0.1"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["door.example.org", "127.0.0.1.example.org", "localhost:", "127.0.0.1:8080:1", "[::2]", ""],
+)
+def test_who_asks_by_another_name_came_through_a_proxy_that_says_nothing(
+    here: TestClient, host: str
+) -> None:
+    assert here.get(PATH, headers={"Host": host}).status_code == 404
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:9", "[::1]", "[::1]:65535"])
+def test_each_name_of_this_machine_will_do(here: TestClient, host: str) -> None:
+    assert here.get(PATH, headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("peer", [ELSEWHERE, ("testclient", 1), ("10.0.0.1", 1), ("::2", 1)])
@@ -124,7 +153,7 @@ def test_a_mistake_of_ours_is_counted_too(home: Stage) -> None:
         raise ZeroDivisionError
 
     home.app.add_api_route("/broken", fail, methods=["GET"])
-    client = TestClient(home.app, client=HERE, raise_server_exceptions=False)
+    client = TestClient(home.app, base_url=HERE_URL, client=HERE, raise_server_exceptions=False)
     assert client.get("/broken").status_code == 500
     counted = read(client)
     key = sample("doorstep_http_requests_total", method="GET", route="/broken", status="500")
