@@ -30,6 +30,7 @@ from doorstep_cloud.households.tables import SessionRow
 from doorstep_cloud.households.tokens import Wish, create_token
 from doorstep_cloud.store.databases import MAIN_FILE, VAULT_FILE, Databases
 from doorstep_cloud.store.objects import ObjectStore
+from doorstep_cloud.web.limits import PATIENCE, Patience
 from doorstep_shared.ids import HouseholdId
 from doorstep_shared.signing import SigningKey
 from doorstep_shared.statements import (
@@ -192,10 +193,17 @@ def app_over(databases: Databases, objects: ObjectStore, hub: Hub, **parts: obje
 class WebServer:
     """An app under the real server on a loopback port, in a thread."""
 
-    def __init__(self, app: FastAPI, before_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        before_stop: Callable[[], None] = lambda: None,
+        *,
+        most: int | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self._socket = listen_tcp("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = create_server(app, is_behind_proxy=False)
+        self._server = create_server(app, is_behind_proxy=False, most=most, patience=patience)
         self._before_stop = before_stop
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
 

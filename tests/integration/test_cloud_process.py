@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -70,10 +70,18 @@ class Place:
         return self
 
     @contextmanager
-    def running(self) -> Iterator["Running"]:
-        """Run ``all`` until the block ends; it must end well."""
+    def running(self, *, files: int | None = None) -> Iterator["Running"]:
+        """Run ``all`` until the block ends; it must end well.
+
+        Args:
+            files: How many it may have open; as many as we if None.
+        """
+        limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files)] if files else []
         process = subprocess.Popen(
-            [*COMMAND, "all"], env=dict(self.environment), stderr=subprocess.PIPE, text=True
+            [*limited, *COMMAND, "all"],
+            env=dict(self.environment),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         running = Running(process, [])
         reader = threading.Thread(target=running.read_log)
@@ -225,6 +233,32 @@ def test_a_service_that_was_killed_starts_again(place: Place) -> None:
     with place.running() as running:
         assert httpx.get(f"{place.url}/healthz").json() == {"is_alive": True}
         assert running.stop() == 0
+
+
+HALF_A_REQUEST = (
+    b"POST /v1/sign-in/challenge HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+)
+
+
+def test_four_hundred_half_requests_stop_nobody(place: Place) -> None:
+    address = httpx.URL(place.url)
+    with place.migrated().running(files=256) as running, ExitStack() as held:
+        for _ in range(400):
+            caller = held.enter_context(socket.create_connection((address.host, address.port), 10))
+            with suppress(OSError):  # it may be cut before it has spoken
+                caller.sendall(HALF_A_REQUEST)
+        for _ in range(3):
+            # There is no broker and no store; what is asked here is the database.
+            health = httpx.get(f"{place.url}/readyz", timeout=10).json()
+            assert [part["name"] for part in health["parts"] if part["is_well"]] == ["database"]
+        assert place.run("invite").returncode == 0
+        assert len(list(Path(f"/proc/{running.process.pid}/fd").iterdir())) < 200
+        assert running.stop() == 0
+    log = "".join(running.log)
+    assert log.count("connections_crowded") == 1
+    assert "accept_failed" not in log
+    assert "Traceback" not in log
 
 
 def error_of(ended: Ended) -> list[str]:

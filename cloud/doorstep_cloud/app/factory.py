@@ -33,7 +33,13 @@ from doorstep_cloud.store.objects import ObjectStore
 from doorstep_cloud.web import health, metrics, page
 from doorstep_cloud.web.headers import AnswerHeaders
 from doorstep_cloud.web.health import Probe, Probes
-from doorstep_cloud.web.limits import BodyLimit, KnownQueries, refuse_unknown_query
+from doorstep_cloud.web.limits import (
+    PATIENCE,
+    BodyLimit,
+    KnownQueries,
+    Patience,
+    refuse_unknown_query,
+)
 from doorstep_cloud.web.metrics import Metrics, MetricsGate
 from doorstep_cloud.web.problems import MEDIA_TYPE, Problem, install_problems
 from doorstep_shared.ids import ClipId
@@ -67,6 +73,7 @@ class Parts:
         household_listener: Told after a commit that brought a statement, a doorbell or a command.
         clip_listener: Told of clips that were deleted, once nobody sees them any more.
         retention_listener: Told that a household keeps things for another time.
+        patience: How long a request's body may be on its way.
         clock: Returns Unix milliseconds.
     """
 
@@ -82,6 +89,7 @@ class Parts:
     household_listener: HouseholdListener = lambda _household: None
     clip_listener: ClipListener = lambda _clips: None
     retention_listener: RetentionListener = lambda: None
+    patience: Patience = PATIENCE
     clock: Clock = now_ms
 
 
@@ -134,7 +142,7 @@ def create_app(parts: Parts) -> FastAPI:
         household_routes.KEYRING_PATH: MAX_CHANGE_BYTES,
         consent_routes.CONSENT_PATH: MAX_CONSENT_BYTES,
     }
-    app.add_middleware(BodyLimit, longer_bytes=longer_bytes)
+    app.add_middleware(BodyLimit, longer_bytes=longer_bytes, patience=parts.patience)
     app.add_middleware(MetricsGate)
     app.add_middleware(AnswerHeaders, note=parts.metrics.note_request)
     return app

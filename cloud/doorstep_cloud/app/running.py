@@ -58,6 +58,9 @@ _SPARE_CONNECTIONS: Final = 8
 # A store that does not say within so long whether it holds something is not well.
 _PROBE_ANSWER_S: Final = 2.0
 
+# Commands of this machine's user; their connections are no stranger's to use up.
+_MOST_ADMINS: Final = 16
+
 _log = structlog.get_logger(__name__)
 
 
@@ -140,7 +143,7 @@ def run_all(settings: Settings) -> None:
         is_behind_proxy = settings.is_behind_tls_proxy
         servers = (
             (create_server(app, is_behind_proxy=is_behind_proxy), listener),
-            (create_server(admin_app, is_behind_proxy=False), admin),
+            (create_server(admin_app, is_behind_proxy=False, most=_MOST_ADMINS), admin),
         )
         _log.info("service_started")
         # In a thread of its own: a store that hangs keeps nobody from starting.

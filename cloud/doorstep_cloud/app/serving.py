@@ -12,9 +12,14 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from doorstep_cloud.app.connections import Connection, Crowd, LoopErrors, most_connections
+from doorstep_cloud.web.limits import PATIENCE, Patience
 from doorstep_shared.errors import TryLaterError
 
 BACKLOG: Final = 256
+
+# Each is open before it is counted, so this is how far over their number connections may get.
+_ACCEPTED_AT_ONCE: Final = 16
 
 # Requests under way end in this time; listeners are ended before it begins.
 _GRACE_S: Final = 10
@@ -25,12 +30,29 @@ class CannotListenError(TryLaterError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signals: it would end the process by the signal, not with 0."""
+    """uvicorn without its own signals: it would end the process by the signal, not with 0.
+
+    Args:
+        config: What to serve and how.
+        most: Connections at a time; one more takes the place of one that sends no request.
+        wait_s: How long a connection may take for a request's headers.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, most: int, wait_s: float) -> None:
+        super().__init__(config)
+        self.server_state = Crowd(most, wait_s)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to whoever runs the servers."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept; the kernel holds `BACKLOG` who wait for that."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            # uvicorn has one number for how many wait and how many are accepted at once.
+            listener.listen(BACKLOG)
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:
@@ -77,22 +99,38 @@ def listen_unix(path: Path) -> socket.socket:
     return listener
 
 
-def create_server(app: FastAPI, *, is_behind_proxy: bool) -> Server:
-    """Return a server for ``app`` that logs no addresses."""
-    return Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            lifespan="off",
-            server_header=False,
-            date_header=True,
-            # Only a proxy on this machine is believed about where a request came from.
-            proxy_headers=is_behind_proxy,
-            forwarded_allow_ips="127.0.0.1",
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+def create_server(
+    app: FastAPI,
+    *,
+    is_behind_proxy: bool,
+    most: int | None = None,
+    patience: Patience = PATIENCE,
+) -> Server:
+    """Return a server for ``app`` that logs no addresses.
+
+    Args:
+        app: What answers.
+        is_behind_proxy: Whether one on this machine says where requests come from.
+        most: Connections at a time; what `most_connections` says if None.
+        patience: For how long the headers of a request may be on their way.
+    """
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        # Nothing here speaks it, and such a connection would be in nobody's count.
+        ws="none",
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        server_header=False,
+        date_header=True,
+        backlog=_ACCEPTED_AT_ONCE,
+        # Only a proxy on this machine is believed about where a request came from.
+        proxy_headers=is_behind_proxy,
+        forwarded_allow_ips="127.0.0.1",
+        timeout_graceful_shutdown=_GRACE_S,
     )
+    return Server(config, most=most or most_connections(), wait_s=patience.headers_s)
 
 
 async def serve_until_stopped(
@@ -106,6 +144,7 @@ async def serve_until_stopped(
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     tasks = [asyncio.create_task(server.serve([listener])) for server, listener in servers]

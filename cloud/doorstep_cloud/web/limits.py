@@ -1,7 +1,9 @@
-"""What a request may be: its body's size, depth and coding, and its query's names."""
+"""What a request may be: its body's size, time, depth and coding, and its query's names."""
 
+import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NoReturn
 
@@ -16,31 +18,63 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may be on its way; what it is answered has no such bounds.
+
+    Attributes:
+        headers_s: From when a connection is open or its last answer complete to all headers.
+        pause_s: Until the next piece of a body.
+        body_s: Until all of it: the longest, of 1 MiB, takes 28 s at 0.3 Mbit/s.
+    """
+
+    headers_s: float = 20.0
+    pause_s: float = 20.0
+    body_s: float = 60.0
+
+
+PATIENCE: Final = Patience()
+
+
 class UnknownParameterError(BadMessageError):
     """A query parameter that this address does not know."""
 
 
 class _RefusedBodyError(Exception):
-    def __init__(self, status: int, name: str, title: str) -> None:
+    def __init__(self, status: int, name: str, title: str, *, ends_all: bool = False) -> None:
         super().__init__(title)
         self.status = status
         self.name = name
         self.title = title
+        self.headers = {"Connection": "close"} if ends_all else None
+
+
+class _GoneError(Exception):
+    """Whoever asked has closed the connection in the middle of a body."""
 
 
 class BodyLimit:
     """Middleware: reads each body whole, at most 64 KiB, and looks at it before anybody else.
 
+    One that does not come to its end in time is refused: half a request holds a connection.
     A compressed body is refused: a small one may unfold into a large one.
     JSON with a name twice is refused: two readers would see two requests.
 
     Args:
         app: What the request goes on to.
         longer_bytes: Paths that take more, and how much.
+        patience: How long a body may be on its way.
     """
 
-    def __init__(self, app: ASGIApp, *, longer_bytes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        longer_bytes: Mapping[str, int] | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self._app = app
+        self._patience = patience
         self._longer_bytes = dict(longer_bytes or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,9 +84,13 @@ class BodyLimit:
             return
         try:
             limit = self._longer_bytes.get(scope["path"], MAX_BODY_BYTES)
-            body = await _read_body(Headers(scope=scope), receive, limit)
+            body = await _read_body(Headers(scope=scope), receive, limit, self._patience)
+        except _GoneError:
+            return
         except _RefusedBodyError as refused:
-            answer = problem_response(refused.status, refused.name, refused.title)
+            answer = problem_response(
+                refused.status, refused.name, refused.title, headers=refused.headers
+            )
             await answer(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
@@ -102,22 +140,39 @@ def refuse_unknown_query(request: Request) -> None:
             )
 
 
-async def _read_body(headers: Headers, receive: Receive, limit_bytes: int) -> bytes:
+async def _read_body(
+    headers: Headers, receive: Receive, limit_bytes: int, patience: Patience
+) -> bytes:
     if headers.get("content-encoding", "identity") != "identity":
         raise _RefusedBodyError(415, "compressed-body", "a request body is not compressed here")
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit_bytes:
         raise _too_long(limit_bytes)
+    try:
+        async with asyncio.timeout(patience.body_s):
+            body = await _receive_all(receive, limit_bytes, patience.pause_s)
+    except TimeoutError as error:
+        # What still comes of it is no next request.
+        raise _RefusedBodyError(
+            408, "too-slow", "the body of this request did not come in time", ends_all=True
+        ) from error
+    if body:
+        _check_json(body)
+    return body
+
+
+async def _receive_all(receive: Receive, limit_bytes: int, pause_s: float) -> bytes:
     body = bytearray()
     is_more = True
     while is_more:
-        message = await receive()
+        async with asyncio.timeout(pause_s):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
         body += message.get("body", b"")
         is_more = message.get("more_body", False)
         if len(body) > limit_bytes:
             raise _too_long(limit_bytes)
-    if body:
-        _check_json(bytes(body))
     return bytes(body)
 
 
