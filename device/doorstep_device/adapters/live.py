@@ -21,6 +21,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from doorstep_device.adapters.bounds import MOST_FIRST_BYTES, MOST_PIXELS, bound_the_library
 from doorstep_device.adapters.capture import (
     FRAME_EVERY_US,
     PACKETS_WAIT_S,
@@ -137,6 +138,7 @@ class LiveCamera(Camera):
             CameraFailedError: There is no picture to be had, or the last try to get one still
                 hangs in the driver: each further one would leave another thread there.
         """
+        bound_the_library()
         captures = (t for t in threading.enumerate() if isinstance(t, _Capture))
         if any(capture.hangs_at(self._feed.name) for capture in captures):
             raise _hanging(self._feed)
@@ -245,6 +247,7 @@ class _Capture(threading.Thread):
     def _take(self, container: InputContainer) -> None:
         stream = container.streams.video[0]
         stream.thread_type = "SLICE"  # a picture is had as soon as its packet is
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         units = self._arriving(container, stream)
         first = list(self._first_units(units, stream))
         if not first:
@@ -264,6 +267,7 @@ class _Capture(threading.Thread):
         stamp_us: int | None = None
         step_us = round(1e6 / _rate(stream))
         unstamped: list[tuple[AvPacket, int]] = []
+        held_bytes = 0
         for packet in container.demux(stream):
             if self._is_stopping:
                 return
@@ -274,7 +278,8 @@ class _Capture(threading.Thread):
                 stamp_us = round(packet.pts * packet.time_base * 1_000_000)
             elif stamp_us is not None:
                 stamp_us += step_us
-            elif len(unstamped) < _MOST_UNSTAMPED:
+            elif len(unstamped) < _MOST_UNSTAMPED and held_bytes <= MOST_FIRST_BYTES:
+                held_bytes += packet.size
                 unstamped.append((packet, now_us))
                 continue
             else:
@@ -289,12 +294,19 @@ class _Capture(threading.Thread):
         """Yield what has to be seen of a stream to judge it, and to set its clock by.
 
         What was waiting for us came late; the first picture that we wait for did not.
+
+        Raises:
+            CameraFailedError: It is more than is kept in memory.
         """
         may_be_kept = self._feed.may_be_kept and stream.codec_context.name == "h264"
         look_us = MAX_GOP_US if may_be_kept else _LOOK_US
         waits_us = 250_000 / _rate(stream)
         keys, since_us, arrived_us = 0, None, None
+        left_bytes = MOST_FIRST_BYTES
         for unit in itertools.islice(units, _MOST_UNITS):
+            left_bytes -= len(unit.coded.data)
+            if left_bytes < 0:
+                raise self._too_large("more in its first pictures than there is room for")
             yield unit
             if since_us is None or (keys == 0 and unit.coded.begins_stream):
                 since_us = unit.coded.stamp_us
@@ -306,7 +318,11 @@ class _Capture(threading.Thread):
             arrived_us = unit.arrived_us
 
     def _judge(self, stream: VideoStream, first: Sequence[_Arrived]) -> tuple[VideoFormat, bool]:
-        """Return the format, and whether the packets are kept as they are."""
+        """Return the format, and whether the packets are kept as they are.
+
+        Raises:
+            CameraFailedError: There are no pictures, or they are too large.
+        """
         codec = stream.codec_context
         if not (codec.width and codec.height):
             raise CameraFailedError(
@@ -314,6 +330,8 @@ class _Capture(threading.Thread):
                 safe="The button rings all the while.",
                 do="set the camera to H.264",
             )
+        if codec.width * codec.height > MOST_PIXELS:
+            raise self._too_large(f"pictures of {codec.width} x {codec.height}")
         fps = _fps_of(first, _rate(stream))
         coded = [unit.coded for unit in first]
         reason = (
@@ -325,6 +343,13 @@ class _Capture(threading.Thread):
             return VideoFormat(codec.width, codec.height, fps), True
         width, height = fit_within_720p(codec.width, codec.height)
         return VideoFormat(width, height, min(fps, _MAX_FPS)), False
+
+    def _too_large(self, what: str) -> CameraFailedError:
+        return CameraFailedError(
+            f"{self._feed.name} sends {what}",
+            safe="The button rings all the while.",
+            do="set it to 1280 x 720, or take its second stream; it may be 2560 x 1440 at most",
+        )
 
     def _begin(self, video: VideoFormat) -> _Streams:
         limit = math.ceil(PACKETS_WAIT_S * max(video.fps, 1))

@@ -6,11 +6,13 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import TypeVar, cast
 
 import av
 import pytest
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from doorstep_device.adapters import live
 from doorstep_device.adapters.clock import SystemClock
@@ -156,6 +158,66 @@ def test_more_than_thirty_pictures_a_second_are_thinned() -> None:
 def test_a_large_picture_is_encoded_small() -> None:
     video, _, _ = watch(GeneratedFeed("testsrc=size=1920x1080:rate=5:duration=1"))
     assert (video.width_px, video.height_px) == (1280, 720)
+
+
+@pytest.mark.parametrize("gop_s", [0.2, 3.0], ids=["kept", "encoded"])
+def test_a_picture_beyond_every_camera_for_doors_is_refused(tmp_path: Path, gop_s: float) -> None:
+    film = coded_film(seconds=0.5, size=(2576, 1456), gop_s=gop_s)
+    with pytest.raises(CameraFailedError, match="sends pictures of 2576 x 1456") as caught:
+        watch(FileFeed(written(tmp_path / "a.ts", film)))
+    assert "1280 x 720" in caught.value.do
+
+
+def test_pictures_that_become_too_large_are_not_even_decoded(tmp_path: Path) -> None:
+    film = [*coded_film(seconds=3, gop_s=3), *coded_film(seconds=0.5, size=(2576, 1456))]
+    video, packets, end = watch(FileFeed(written(tmp_path / "a.ts", film)))
+    assert video.width_px == 320
+    assert len(packets) == 45
+    assert not isinstance(end, CameraChangedError)
+    assert "it is over" in str(end)
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.h264"], ids=["with times", "without times"])
+def test_what_is_kept_until_a_stream_is_judged_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    film = coded_film(seconds=1)
+    path = written(tmp_path / "a.ts", film)
+    (tmp_path / "a.h264").write_bytes(b"".join(film))
+    monkeypatch.setattr(live, "MOST_FIRST_BYTES", 1000)
+    with pytest.raises(CameraFailedError, match="than there is room for"):
+        watch(FileFeed(path.with_name(name)))
+
+
+def test_what_came_without_times_is_given_out_before_it_is_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty pictures may wait for the first time; not thirty of any size."""
+    path = tmp_path / "a.h264"
+    path.write_bytes(b"".join(coded_film(seconds=1)))
+    monkeypatch.setattr(live, "MOST_FIRST_BYTES", 1000)
+    taken: list[int] = []
+
+    def demux(stream: VideoStream) -> Iterator[live.AvPacket]:
+        for packet in container.demux(stream):
+            taken.append(packet.size)
+            yield packet
+
+    loop = asyncio.new_event_loop()
+    capture = live._Capture(FileFeed(path), SystemClock(), loop)
+    with av.open(str(path)) as container:
+        counted = cast("InputContainer", SimpleNamespace(demux=demux))
+        next(capture._arriving(counted, container.streams.video[0]))
+    loop.close()
+    assert sum(taken[:-2]) <= 1000
+    assert len(taken) < 15
+
+
+def test_no_block_of_memory_in_the_library_is_larger_than_any_picture(tmp_path: Path) -> None:
+    watch(FileFeed(written(tmp_path / "a.ts", coded_film(seconds=1))))
+    av.VideoFrame(3840, 2160, "gray")
+    with pytest.raises(MemoryError):
+        av.VideoFrame(8192, 8192, "gray")
 
 
 def test_a_source_that_is_over_at_once_fails(tmp_path: Path) -> None:
