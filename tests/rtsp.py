@@ -1,11 +1,14 @@
 """A network camera: a real RTSP server in a process of its own, which can be stopped or killed."""
 
+import itertools
 import signal
+import socketserver
+import ssl
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -113,10 +116,102 @@ def network_camera(folder: Path, film: Sequence[bytes] | None = None) -> Iterato
         server.kill()
 
 
+@dataclass(slots=True)
+class ScriptedCamera:
+    """What a scripted camera was asked, and where it is."""
+
+    port: int
+    asked: list[bytes] = field(default_factory=list)
+
+    def address(self, scheme: str = "rtsp") -> str:
+        """What a doorbell is told, password and all."""
+        return f"{scheme}://owner:hunter2@127.0.0.1:{self.port}/door"
+
+
+def described(name: bytes = b"door") -> bytes:
+    """Return the answer to DESCRIBE of a camera of that name, less its status and number."""
+    sdp = (
+        b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=%s\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+        b"a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:t\r\n" % name
+    )
+    return b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n%s" % (len(sdp), sdp)
+
+
+def rtp(payload: bytes, number: int, *, at: int = 0, is_last: bool = False) -> bytes:
+    """Return one packet, as it lies between the answers of a connection."""
+    mark = 0x80 if is_last else 0
+    packet = struct.pack(">BBHII", 0x80, 96 | mark, number & 0xFFFF, at, 1) + payload
+    return b"$\0" + struct.pack(">H", len(packet)) + packet
+
+
+def rtp_of(film: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the packets of access units whose NAL units all fit into one."""
+    numbers = itertools.count()
+    for place, unit in enumerate(film):
+        nals = [nal.rstrip(b"\0") for nal in unit.split(b"\0\0\1")[1:]]
+        for nal in nals:
+            at = place * 90_000 // FPS
+            yield rtp(nal, next(numbers), at=at, is_last=nal is nals[-1])
+
+
+_SCRIPT: Final = {
+    b"DESCRIBE": b"RTSP/1.0 200 OK\r\n" + described(),
+    b"SETUP": b"RTSP/1.0 200 OK\r\nSession: 1;timeout=60\r\n"
+    b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n",
+}
+_DONE: Final = b"RTSP/1.0 200 OK\r\n\r\n"
+
+
+@contextmanager
+def scripted_camera(
+    script: Mapping[bytes, bytes] | None = None,
+    played: Iterable[bytes] = (),
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[ScriptedCamera]:
+    """Be a camera that answers as told and then plays what it is told, to whoever comes.
+
+    Args:
+        script: Answers by method; each is given its number here. The others are good ones.
+        played: What follows PLAY, as fast as it is taken; then the connection ends.
+        tls: What it listens within.
+    """
+    answers = _SCRIPT | dict(script or {})
+
+    class Answer(socketserver.StreamRequestHandler):
+        def setup(self) -> None:
+            if tls is not None:
+                self.request = tls.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            self.request.close()
+
+        def handle(self) -> None:
+            with suppress(OSError):  # whoever asked has gone
+                while lines := self._request():
+                    method = lines[0].split()[0]
+                    number = next(line for line in lines if line.startswith(b"CSeq"))
+                    status, _, rest = answers.get(method, _DONE).partition(b"\r\n")
+                    self.wfile.write(b"\r\n".join([status, number, rest]))
+                    if method == b"PLAY":
+                        self.wfile.writelines(played)
+                        return
+
+        def _request(self) -> list[bytes]:
+            lines = list(iter(lambda: self.rfile.readline().strip(), b""))
+            camera.asked += lines
+            return lines
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        camera = ScriptedCamera(int(server.server_address[1]))
+        with _serving(server):
+            yield camera
+
+
 @contextmanager
 def answering(answer: bytes) -> Iterator[int]:
     """Answer every request at a port of loopback with these bytes; yield the port."""
-    import socketserver  # noqa: PLC0415
 
     class Answer(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -124,11 +219,17 @@ def answering(answer: bytes) -> Iterator[int]:
                 pass
             self.wfile.write(answer)
 
-    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server, _serving(server):
+        yield int(server.server_address[1])
+
+
+@contextmanager
+def _serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """Serve until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()

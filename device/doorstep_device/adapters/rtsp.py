@@ -1,7 +1,8 @@
 """RTSP cameras: the address is local configuration, and holds a password.
 
 Nothing that leaves this module holds the address: no error, no fact, no cause of one. The
-library's own errors carry it and end here.
+library's own errors carry it and end here. The library itself is given loopback, where
+`rtsp_relay` answers: it reaches no host but the one of the address.
 """
 
 from typing import Final
@@ -11,22 +12,22 @@ import av
 import av.error
 from av.container import InputContainer
 
+from doorstep_device.adapters.bounds import MOST_PIXELS
 from doorstep_device.adapters.live import READ_TIMEOUT_S, LiveCamera
+from doorstep_device.adapters.rtsp_relay import NAME, RtspRelay, failed
 from doorstep_device.ports.camera import CameraFailedError, CameraStalledError
 from doorstep_device.ports.clock import Clock
 from doorstep_shared.errors import RefusedError
 
-# What an answer may lead to: RTSP within its own connection, and no other protocol.
-_PROTOCOLS: Final = {"rtsp": "rtsp,tcp", "rtsps": "rtsp,rtsps,tcp,tls"}
+_SCHEMES: Final = {"rtsp", "rtsps"}
 _OPEN_TIMEOUT_S: Final = 10.0
-_NAME: Final = "the RTSP camera"
 _RINGS: Final = "The button rings all the while; what was recorded before is kept."
 
 
 class RtspFeed:
     """The first video stream of an RTSP camera, over TCP."""
 
-    name = _NAME
+    name = NAME
     may_be_kept = True
 
     def __init__(self, address: str) -> None:
@@ -37,6 +38,7 @@ class RtspFeed:
         """
         self._address = address
         self._scheme = _scheme_of(address)
+        self._relay: RtspRelay | None = None
 
     def __repr__(self) -> str:
         """Return what may be shown."""
@@ -48,37 +50,54 @@ class RtspFeed:
         Raises:
             CameraFailedError: It cannot be had; it says why.
         """
+        self._relay = None
         try:
-            container = av.open(
-                self._address,
-                format="rtsp",
-                options={
-                    # Behind a router nothing else arrives, and nothing is lost on the way.
-                    "rtsp_transport": "tcp",
-                    "protocol_whitelist": _PROTOCOLS[self._scheme],
-                    "allowed_media_types": "video",
-                },
-                timeout=(_OPEN_TIMEOUT_S, READ_TIMEOUT_S),
-            )
-        except (av.error.FFmpegError, OSError) as error:
-            failed = _not_opened(error)
+            self._relay = RtspRelay.connect(self._address)
+            container = self._opened(self._relay.address)
+        except Exception as error:  # noqa: BLE001  # whatever a camera causes is its failure
+            failure = self._refused() or _not_opened(error)
         else:
             if container.streams.video:
                 return container
             container.close()
-            failed = _failed("gives no video", "look up the stream's path in its manual")
+            failure = failed("gives no video", "look up the stream's path in its manual")
+        if self._relay is not None:
+            self._relay.close()
         # Outside of the handler, so that the library's error is not even its context.
-        raise failed
+        raise failure
 
     def lost(self, error: Exception | None) -> CameraFailedError:
         """Return what the end of its stream means."""
+        refused = self._refused()
+        if refused is not None:
+            return refused
         if isinstance(error, av.error.ExitError | TimeoutError):
             return CameraStalledError(
-                f"{_NAME} sends nothing more",
+                f"{NAME} sends nothing more",
                 safe=_RINGS,
                 do="look at the camera and its network; it is tried again for ever",
             )
-        return _failed("has ended its stream", "look at the camera and its network")
+        return failed("has ended its stream", "look at the camera and its network")
+
+    def _refused(self) -> CameraFailedError | None:
+        """Return why the relay cut it off, if it did."""
+        return None if self._relay is None else self._relay.refused
+
+    @staticmethod
+    def _opened(address: str) -> InputContainer:
+        return av.open(
+            address,
+            format="rtsp",
+            options={
+                # Behind a router nothing else arrives, and nothing is lost on the way.
+                "rtsp_transport": "tcp",
+                "protocol_whitelist": "rtsp,tcp",
+                "allowed_media_types": "video",
+                "max_pixels": str(MOST_PIXELS),
+            },
+            metadata_errors="replace",  # many a camera's name is in Latin-1
+            timeout=(_OPEN_TIMEOUT_S, READ_TIMEOUT_S),
+        )
 
 
 class RtspCamera(LiveCamera):
@@ -100,7 +119,7 @@ def _scheme_of(address: str) -> str:
         RefusedError: It is not whole.
     """
     scheme = address.partition("://")[0]
-    if scheme not in _PROTOCOLS or not _is_whole(address):
+    if scheme not in _SCHEMES or not _is_whole(address):
         raise RefusedError(
             "the address of the RTSP camera is not whole",
             safe="Nothing was started.",
@@ -132,10 +151,10 @@ def _not_opened(error: Exception) -> CameraFailedError:
             why, do = "does not answer", "look at its power, its network and its address"
         case av.error.InvalidDataError() | av.error.HTTPError() | av.error.HTTPClientError():
             why, do = "answers something else than RTSP", "look at the port and the path"
-        case _:
+        case MemoryError():
+            why, do = "sends pictures that are too large", "set it to 720p"
+        case av.error.FFmpegError() | OSError():
             why, do = "cannot be reached", "look at its name, its address and the network"
-    return _failed(why, do)
-
-
-def _failed(why: str, do: str) -> CameraFailedError:
-    return CameraFailedError(f"{_NAME} {why}", safe=_RINGS, do=do)
+        case _:
+            why, do = "answers what cannot be read", "look at the port and the path"
+    return failed(why, do)

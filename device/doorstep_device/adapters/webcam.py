@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import av
-import av.error
 from av.container import InputContainer
 
 from doorstep_device.adapters.live import READ_TIMEOUT_S, LiveCamera
@@ -58,9 +57,10 @@ class WebcamFeed:
                     self._device,
                     format=self._driver,
                     options=dict(wishes),
+                    metadata_errors="replace",
                     timeout=(_OPEN_TIMEOUT_S, READ_TIMEOUT_S),
                 )
-            except (av.error.FFmpegError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever a driver causes is its failure
                 refused = error
                 if _is_final(error):
                     break

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from doorstep_device.adapters.webcam import WISHES, WebcamCamera, WebcamFeed
 from doorstep_device.ports.camera import Camera, CameraFailedError, CameraStalledError
 from doorstep_shared.errors import RefusedError
 from doorstep_simulator.processes import free_ports
-from tests.rtsp import answering
+from tests.rtsp import answering, scripted_camera
 
 SECRET = "hunter2"
 ADDRESS = f"rtsp://owner:{SECRET}@192.168.1.20:554/live?token={SECRET}"
@@ -97,19 +98,43 @@ def test_a_port_where_nothing_listens_is_told() -> None:
 
 
 def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened_with(monkeypatch, av.error.OSError(errno.EIO, "Input/output error"))
+    def resolve(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", resolve)
     assert failure_of(1).fact == "the RTSP camera cannot be reached"
 
 
 def test_a_camera_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     opened_with(monkeypatch, av.error.ExitError(errno.EINTR, "Immediate exit requested"))
-    assert failure_of(1).fact == "the RTSP camera does not answer"
+    with scripted_camera() as camera:
+        assert failure_of(camera.port).fact == "the RTSP camera does not answer"
+
+
+@pytest.mark.parametrize(
+    ("error", "fact"),
+    [
+        (av.error.OSError(errno.EIO, "Input/output error"), "cannot be reached"),
+        (av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"), "are too large"),
+        (UnicodeDecodeError("utf-8", b"\xfc", 0, 1, "invalid start byte"), "cannot be read"),
+    ],
+)
+def test_whatever_else_goes_wrong_with_a_network_camera_is_its_failure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, fact: str
+) -> None:
+    opened_with(monkeypatch, error)
+    with scripted_camera() as camera:
+        failed = failure_of(camera.port)
+    assert fact in failed.fact
+    assert failed.do
+    assert failed.__context__ is None
 
 
 def test_a_stream_without_pictures_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = av.open("anullsrc", format="lavfi")
     monkeypatch.setattr(av, "open", lambda *_, **__: silent)
-    assert failure_of(1).fact == "the RTSP camera gives no video"
+    with scripted_camera() as camera:
+        assert failure_of(camera.port).fact == "the RTSP camera gives no video"
 
 
 def test_neither_an_error_nor_its_trace_nor_the_library_shows_the_address(
@@ -132,17 +157,13 @@ def test_a_stream_that_ends_and_one_that_hangs_are_told_apart() -> None:
         assert "ended its stream" in ended.fact
 
 
-@pytest.mark.parametrize(
-    ("address", "protocols"),
-    [("rtsp://a/b", "rtsp,tcp"), ("rtsps://a/b", "rtsp,rtsps,tcp,tls")],
-)
-def test_only_the_protocols_of_the_address_are_spoken(
-    monkeypatch: pytest.MonkeyPatch, address: str, protocols: str
+def test_the_library_speaks_rtsp_over_tcp_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = opened_with(monkeypatch, ConnectionRefusedError())
-    with pytest.raises(CameraFailedError):
-        RtspFeed(address).open()
-    assert asked[0]["protocol_whitelist"] == protocols
+    with scripted_camera() as camera, pytest.raises(CameraFailedError):
+        RtspFeed(camera.address()).open()
+    assert asked[0]["protocol_whitelist"] == "rtsp,tcp"
     assert asked[0]["rtsp_transport"] == "tcp"
 
 
@@ -201,6 +222,14 @@ def test_a_webcam_that_cannot_do_as_asked_is_asked_for_less(
     assert asked == list(map(dict, WISHES))
     assert asked[0] == {"input_format": "mjpeg", "framerate": "15", "video_size": "1280x720"}
     assert asked[-1] == {}
+
+
+def test_whatever_else_goes_wrong_with_a_webcam_is_its_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened_with(monkeypatch, UnicodeDecodeError("utf-8", b"\xfc", 0, 1, "invalid start byte"))
+    with pytest.raises(CameraFailedError, match="gives no pictures"):
+        WebcamFeed("/dev/video7").open()
 
 
 def test_the_first_wish_that_is_granted_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
