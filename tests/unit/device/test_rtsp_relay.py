@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+import select
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from doorstep_cloud.devices.authority import Authority, to_pem
+from doorstep_device.adapters import rtsp_relay
 from doorstep_device.adapters.clock import SystemClock
 from doorstep_device.adapters.rtsp import RtspCamera
 from doorstep_device.adapters.rtsp_relay import (
@@ -170,7 +174,9 @@ def test_a_camera_with_any_name_films() -> None:
     assert any(line.startswith(b"PLAY") for line in camera.asked)
 
 
-def test_a_camera_within_tls_films(tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A camera's side of TLS, with a certificate that nobody here knows."""
     now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
     certificate = Authority.create(now).issue_server(key.public_key(), ["door.example"], now)
     path = tmp_path / "camera.pem"
@@ -178,8 +184,27 @@ def test_a_camera_within_tls_films(tmp_path: Path) -> None:
     path.write_bytes(clear + to_pem(certificate).encode())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
-    with scripted_camera(played=list(rtp_of(coded_film(seconds=6))), tls=context) as camera:
+    return context
+
+
+def test_a_camera_within_tls_films(tls: ssl.SSLContext) -> None:
+    with scripted_camera(played=list(rtp_of(coded_film(seconds=6))), tls=tls) as camera:
         assert filmed(camera.address("rtsps")).width_px == 320
+
+
+def test_what_tls_sends_for_itself_is_not_waited_behind(tls: ssl.SSLContext) -> None:
+    """After the handshake come tickets: the connection has something, the camera nothing."""
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor(1) as pool:
+        far = pool.submit(tls.wrap_socket, theirs, server_side=True)
+        near = rtsp_relay._tls().wrap_socket(ours)
+    with near, far.result() as camera:
+        near.settimeout(DEADLINE_S)
+        assert select.select([near], [], [], DEADLINE_S)[0]
+        assert rtsp_relay._received(near) is None
+        camera.sendall(b"a picture")
+        assert select.select([near], [], [], DEADLINE_S)[0]
+        assert rtsp_relay._received(near) == b"a picture"
 
 
 def test_the_password_reaches_the_camera_as_it_was_written() -> None:
