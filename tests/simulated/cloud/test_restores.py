@@ -303,6 +303,19 @@ def test_what_only_a_backup_knew_that_was_never_started_from_counts_too(state: S
     assert not settled.is_aside_read, "what was deleted after the newer is still forgotten"
 
 
+def test_a_main_set_aside_that_was_removed_too_early_is_told(state: State) -> None:
+    main = state.back_up_main()
+    state.restore(Which.MAIN, main)
+    (in_use,) = state.folder.glob("main.db.before-restore-*")
+    state.at_ms += HOUR_MS
+    state.restore(Which.MAIN, main)
+    in_use.unlink()
+    settled = state.start()
+    assert settled is not None
+    assert not settled.is_aside_read
+    assert state.start() is None
+
+
 def test_a_token_that_is_younger_than_a_backup_was_not_revoked_in_it(state: State) -> None:
     older = state.back_up_main("older")
     with state.opened() as databases:
