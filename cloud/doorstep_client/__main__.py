@@ -25,6 +25,7 @@ from doorstep_client.answers import (
     TokenItem,
     TokenList,
 )
+from doorstep_client.choices import one_of, spelled
 from doorstep_client.consent import read_consent
 from doorstep_client.consent_commands import consent_app
 from doorstep_client.consent_words import consent_facts, status_line, waiting_lines
@@ -34,12 +35,17 @@ from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.home import Home, write_private
 from doorstep_client.household import Household, found
 from doorstep_shared.claim import Claim
+from doorstep_shared.counting import many
 from doorstep_shared.encoding import to_base64url
 from doorstep_shared.errors import DoorstepError, RefusedError
 from doorstep_shared.manifest import ClipKind, Manifest, ObjectName
 
 PLAYERS: Final = ("mpv", "vlc", "ffplay", "totem")
 SCOPES: Final = "events:read clips:read keyring:read"
+
+# True of one that is on its way, of one that was deleted, and where there never was one: the
+# service keeps no word of which clip a deleted one's event had.
+NO_CLIP: Final = "none here"
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
@@ -87,7 +93,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ClipArgument = Annotated[
     str, typer.Argument(metavar="CLIP", help="A clip's id, or 'latest' for the newest stored one.")
 ]
-KindOption = Annotated[ClipKind | None, typer.Option("--kind", help="Only these.")]
+KindOption = Annotated[
+    ClipKind | None,
+    typer.Option("--kind", parser=one_of(ClipKind), metavar=spelled(ClipKind), help="Only these."),
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="Only this doorbell's.", metavar="ID")
 ]
@@ -137,13 +146,14 @@ def status(*, as_json: Json = False) -> None:
         consent = read_consent(household)
         devices = household.ask(lambda service: service.get("/v1/devices", DeviceList)).items
         statement = chain.head.statement
+        claims = len(household.pending_claims())
         facts = {
             "service": household.account.url,
             "household": statement.household,
             "members": len(statement.roster),
             "statement": statement.seq,
             "key_until_ms": statement.epoch.not_after,
-            "waiting_claims": len(household.pending_claims()),
+            "waiting_claims": claims,
             "consent": consent_facts(consent),
             "devices": [device.model_dump(mode="json") for device in devices],
         }
@@ -153,8 +163,8 @@ def status(*, as_json: Json = False) -> None:
     days = (statement.epoch.not_after / 1000 - time.time()) / 86400
     output.print_line(f"The service at {facts['service']} answers.")
     output.print_line(
-        f"Your household has {len(statement.roster)} member(s); "
-        f"its history of {statement.seq + 1} signed step(s) holds."
+        f"Your household has {many(len(statement.roster), 'member')}; "
+        f"its history of {many(statement.seq + 1, 'signed step')} holds."
     )
     output.print_line(
         f"The key that clips are sealed to is announced for {days:.0f} more days."
@@ -167,8 +177,9 @@ def status(*, as_json: Json = False) -> None:
         output.print_line(f"Doorbell {device.id}: {_device_words(device)}.")
     if not devices:
         output.print_line("No doorbell yet. Next: doorstep device add")
-    if facts["waiting_claims"]:
-        output.print_line(f"{facts['waiting_claims']} claim(s) wait for a doorbell to answer.")
+    if claims:
+        waits = "waits" if claims == 1 else "wait"
+        output.print_line(f"{many(claims, 'claim')} {waits} for a doorbell to answer.")
 
 
 @app.command()
@@ -239,10 +250,10 @@ def event_list(
     if as_json:
         output.print_json([event.model_dump(mode="json") for event in found_events])
     elif not found_events:
-        output.say("Nothing happened yet.")
+        output.say(_none_of("events", kind, device, since))
     else:
         rows = (
-            (output.local_time(e.at), e.kind.value, e.device, e.clip or "no clip yet")
+            (output.local_time(e.at), e.kind.value, e.device, e.clip or NO_CLIP)
             for e in found_events
         )
         output.print_table(("when", "what", "doorbell", "clip"), rows)
@@ -265,7 +276,7 @@ def clip_list(
     if as_json:
         output.print_json([clip.model_dump(mode="json") for clip in found_clips])
     elif not found_clips:
-        output.say("There are no clips yet.")
+        output.say(_none_of("clips", kind, device, since))
     else:
         columns = ("when", "why", "length", "size", "state", "clip")
         output.print_table(columns, map(output.clip_row, found_clips))
@@ -455,7 +466,7 @@ def _hand_out(claim: Claim, claim_file: Path | None, *, as_json: bool) -> None:
     elif as_json:
         output.print_json({"claim": str(claim), "claim_id": to_base64url(claim.claim_id)})
     else:
-        output.say("Give this to the doorbell and to nobody else (doorstep-device enrol):")
+        output.say("Give this to the doorbell and to nobody else (doorstep-device enrol -):")
         output.print_line(str(claim))
 
 
@@ -489,6 +500,11 @@ def _tell_listed(device: str, seq: int, *, as_json: bool) -> None:
 
 class NoAnswerError(ServiceUnreachableError):
     """A claim waits for its doorbell."""
+
+
+def _none_of(what: str, *wanted: object) -> str:
+    """Return that a list is empty, whatever the reason; narrower if only some were wanted."""
+    return f"There are no {'such ' if any(wanted) else ''}{what} at the service."
 
 
 def _day(token: TokenItem) -> str:

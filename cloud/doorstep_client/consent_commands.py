@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from doorstep_client import output
+from doorstep_client.choices import one_of, spelled
 from doorstep_client.consent import Consent, plan_change, read_consent, set_consent
 from doorstep_client.consent_words import (
     NOBODY,
@@ -57,7 +58,12 @@ def consent_set(
     *,
     agency_requests: Annotated[
         Requests | None,
-        typer.Option("--agency-requests", help="Whether agencies' questions are shown to you."),
+        typer.Option(
+            "--agency-requests",
+            parser=one_of(Requests),
+            metavar=spelled(Requests),
+            help="Whether agencies' questions are shown to you.",
+        ),
     ] = None,
     agency_kinds: Annotated[
         str | None,
@@ -69,11 +75,21 @@ def consent_set(
     ] = None,
     emergency_requests: Annotated[
         Requests | None,
-        typer.Option("--emergency-requests", help="The same where a life is in danger."),
+        typer.Option(
+            "--emergency-requests",
+            parser=one_of(Requests),
+            metavar=spelled(Requests),
+            help="The same where a life is in danger.",
+        ),
     ] = None,
     show_my_name: Annotated[
         ShowMyName | None,
-        typer.Option("--show-my-name", help="Whether you are asked to tell your name."),
+        typer.Option(
+            "--show-my-name",
+            parser=one_of(ShowMyName),
+            metavar=spelled(ShowMyName),
+            help="Whether you are asked to tell your name.",
+        ),
     ] = None,
     owners_needed: Annotated[
         int | None,

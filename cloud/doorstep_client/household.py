@@ -5,8 +5,8 @@ the root kept at home. What it changes, it signs here.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -35,8 +35,9 @@ from doorstep_client.service import Service
 from doorstep_shared.age_keys import Identity
 from doorstep_shared.claim import Claim, DeviceKeys, parse_claim
 from doorstep_shared.commands import Command, CommandName, sign_command
+from doorstep_shared.counting import many
 from doorstep_shared.encoding import to_base64url
-from doorstep_shared.errors import RefusedError
+from doorstep_shared.errors import RefusedError, TryLaterError
 from doorstep_shared.ids import (
     ClipId,
     DeviceId,
@@ -102,16 +103,13 @@ def found(home: Home, url: str, invite: str, random: Random) -> ServiceAccount:
     founding = home.founding() or _draw_founding(home, random)
     statement = accept_root(founding.statement).statement
     files = seal_keyrings(statement, {1: founding.epoch_key}, random)
-    with Service(url) as service:
-        service.post(
-            "/v1/households",
-            Answer,
-            {
-                "invite": invite,
-                "statement": founding.statement.model_dump(mode="json"),
-                "keyring": {member: to_base64url(file) for member, file in files.items()},
-            },
-        )
+    asked = {
+        "invite": invite,
+        "statement": founding.statement.model_dump(mode="json"),
+        "keyring": {member: to_base64url(file) for member, file in files.items()},
+    }
+    with Service(url) as service, _keys_told(home):
+        service.post("/v1/households", Answer, asked)
     account = ServiceAccount(
         url=url.rstrip("/"),
         household=statement.household,
@@ -228,8 +226,8 @@ class Household:
             self._give_back_one(signed, seq, len(kept) - 1)
         if missing:
             self._tell(
-                f"The service had lost the last {len(missing)} step(s) of your household's "
-                "history, as after a restore. This computer has given them back."
+                f"The service had lost the last {many(len(missing), 'step')} of your household's "
+                "history, as after a restore. This computer has given back what was missing."
             )
         return len(missing)
 
@@ -434,6 +432,22 @@ class Household:
 def now_ms() -> int:
     """Return this computer's wall time, Unix milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def _keys_told(home: Home) -> Iterator[None]:
+    """Let an error say that there are keys now, and what uses them."""
+    try:
+        yield
+    except TryLaterError as error:
+        error.safe = f"Your keys are in {home.folder}; the same command again uses them."
+        raise
+    except RefusedError as error:
+        error.safe = (
+            f"Your keys are in {home.folder} and belong to no household yet; the same command "
+            "with another invite uses them."
+        )
+        raise
 
 
 def _draw_founding(home: Home, random: Random) -> Founding:

@@ -25,6 +25,7 @@ from rich.text import Text
 from doorstep_client.answers import CommandItem
 from doorstep_client.clips import ClipItem, EventItem
 from doorstep_client.service import Progress as OnProgress
+from doorstep_shared.counting import many
 from doorstep_shared.errors import DoorstepError
 from doorstep_shared.terminal import commands_terminal, plain
 
@@ -91,7 +92,7 @@ def todo_words(waiting: Iterable[CommandItem]) -> tuple[str, ...]:
     commands = tuple(waiting)
     clips = sum(command.clips or 0 for command in commands)
     times = [command.until for command in commands if command.until is not None]
-    named = [f"{clips} clip{'s' * (clips != 1)}"] if clips else []
+    named = [many(clips, "clip")] if clips else []
     until = [f"all clips until {local_time(max(times))}"] if times else []
     what = " and ".join(named + until)
     return (f"{what} still to be deleted on it",) if what else ()

@@ -181,7 +181,7 @@ def test_latest_is_the_newest_clip_whose_file_is_stored(
 def test_before_the_first_clip_latest_says_so(owner: Caller) -> None:
     answer = owner.get("/v1/clips/latest/file.age")
     assert answer.status == 404
-    assert b"no clip of this household is stored yet" in answer.body
+    assert b"no clip of this household is stored" in answer.body
 
 
 def test_an_announced_clip_is_listed_and_not_sent(owner: Caller, databases: Databases) -> None:

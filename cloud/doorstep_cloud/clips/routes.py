@@ -47,6 +47,9 @@ LATEST: Final = "latest"
 
 _PATH: Final = "/v1/clips"
 
+# True after a deletion too: of a clip that is deleted, nothing waits.
+_UNDELIVERED: Final = "What a doorbell has recorded and not yet delivered waits on its card."
+
 _ClipName = Annotated[
     str,
     Path(
@@ -252,8 +255,8 @@ def _allowed(unit: Unit, actor: Actor, action: Action, clip: str, now: int) -> C
     latest = latest_stored(unit, speaker(actor).household)
     if latest is None:
         raise NotFoundError(
-            "no clip of this household is stored yet",
-            safe="What the doorbell has recorded waits on its card.",
+            "no clip of this household is stored",
+            safe=_UNDELIVERED,
             do="doorstep clip list        (shows what is on its way)",
         )
     return latest
@@ -264,7 +267,7 @@ def _sealed(unit: Unit, clip: ClipId, name: ObjectName) -> SealedObject:
     if sealed is None:
         raise NotFoundError(
             f"the {name} of this clip is not stored, or it has none",
-            safe="What the doorbell has recorded waits on its card.",
+            safe=_UNDELIVERED,
             do="doorstep clip list        (shows what is on its way)",
         )
     return sealed

@@ -1,12 +1,13 @@
 """What people type, and what they read."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
 from doorstep_client.home import Home
-from doorstep_client.household import Household
+from doorstep_client.household import Household, found
 from doorstep_client.service import error_in
 from doorstep_shared.errors import RefusedError, TryLaterError
 from doorstep_shared.unseal import parse_identity_file
@@ -25,6 +26,33 @@ def test_init_founds_a_household_once(typed: Type, service: Stage, home: Home) -
     assert "Nothing was changed." in again.err
 
 
+def test_a_used_invite_says_what_is_there_and_the_next_one_uses_it(
+    typed: Type, service: Stage, home: Home, tmp_path: Path
+) -> None:
+    used = service.invite()
+    found(Home(tmp_path / "another's"), PUBLIC_URL, used, random_from("another"))
+    refused = typed("init", PUBLIC_URL, "--invite", used)
+    assert refused.code == 1
+    assert f"Your keys are in {home.folder} and belong to no household yet" in refused.err
+    assert "the same command with another invite uses them" in refused.err
+    assert "Nothing was changed" not in refused.err
+    key = (home.folder / "age.key").read_bytes()
+    assert typed("init", PUBLIC_URL, "--invite", service.invite()).code == 0
+    assert (home.folder / "age.key").read_bytes() == key
+
+
+def test_a_service_that_is_away_at_the_founding_leaves_keys_and_says_so(
+    typed: Type, service: Stage, home: Home, line: Line
+) -> None:
+    def away(request: httpx.Request, _: object) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    line.mangle = away
+    refused = typed("init", PUBLIC_URL, "--invite", service.invite())
+    assert f"Your keys are in {home.folder}; the same command again uses them." in refused.err
+    assert "Nothing was changed" not in refused.err
+
+
 def test_without_a_household_every_command_says_what_to_do_first(typed: Type) -> None:
     for words in (["status"], ["event", "list"], ["clip", "list"], ["device", "list"]):
         ended = typed(*words)
@@ -37,6 +65,25 @@ def test_without_a_household_every_command_says_what_to_do_first(typed: Type) ->
 def test_a_wrong_word_is_a_usage_error(typed: Type) -> None:
     assert typed("no-such-command").code == 2
     assert typed("event", "list", "--limit", "0").code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("clip", "list", "--kind"),
+        ("consent", "set", "--agency-requests"),
+        ("consent", "set", "--emergency-requests"),
+        ("consent", "set", "--show-my-name"),
+    ],
+)
+def test_a_word_that_is_none_of_the_few_is_refused_with_them(
+    typed: Type, household: Household, words: tuple[str, ...]
+) -> None:
+    del household
+    ended = typed(*words, "maybe")
+    assert ended.code == 2
+    assert "'maybe' is not one of " in ended.err
+    assert "Value error" not in ended.err
 
 
 def test_a_service_that_is_away_is_told_in_three_lines(
@@ -61,15 +108,21 @@ def test_lists_of_nothing_say_so_and_are_empty_for_scripts(
     for noun in ("event", "clip", "device", "token"):
         assert typed(noun, "list").err.strip()
         assert json.loads(typed(noun, "list", "--json").out) == []
+    assert (
+        typed("clip", "list", "--kind", "ring").err == "There are no such clips at the service.\n"
+    )
+    assert typed("event", "list").err == "There are no events at the service.\n"
     assert typed("clip", "verify").code == 1
 
 
 def test_status_tells_members_history_and_doorbells(
     typed: Type, household: Household, service: Stage
 ) -> None:
-    assert "No doorbell yet" in typed("status").out
+    shown = typed("status").out
+    assert "No doorbell yet" in shown
+    assert "has 1 member; its history of 1 signed step holds." in shown
     claim = household.make_claim(random_from("claim"))
-    assert "1 claim(s) wait" in typed("status").out
+    assert "1 claim waits" in typed("status").out
     service.enrol(doorbell("front"), claim)
     assert "not added yet" in typed("status").out
     told = json.loads(typed("status", "--json").out)

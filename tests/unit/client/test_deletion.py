@@ -19,13 +19,15 @@ from doorstep_client.household import Household
 from doorstep_cloud.clips.service import announce, household_of_clip
 from doorstep_cloud.devices.authority import Authority, to_pem
 from doorstep_cloud.devices.commands import waiting_commands
+from doorstep_cloud.events.service import record_event
 from doorstep_shared.certificates import WrongCertificateError, receipt_key_in
 from doorstep_shared.commands import Command, verify_command
 from doorstep_shared.deletions import Deletion, sign_deletion, verify_deletion
 from doorstep_shared.errors import BadMessageError
-from doorstep_shared.manifest import ObjectName
+from doorstep_shared.manifest import ClipKind, ObjectName
 from doorstep_shared.signing import SigningKey, decode_signed
 from doorstep_shared.statements import Device
+from doorstep_shared.wire import Alert, Event
 from tests.cast import Stage
 from tests.people import DAY_MS, NOW_MS, Doorbell, doorbell, epoch_identity, random_from
 from tests.scripted_doorbell import Clip, make_clip
@@ -167,9 +169,9 @@ def test_where_the_service_lists_nothing_it_is_asked_for_what_doorbells_still_ha
 
 
 def test_the_question_says_that_what_was_not_delivered_goes_too(
-    typed: Type, household: Household, monkeypatch: pytest.MonkeyPatch
+    typed: Type, household: Household, service: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del household
+    enrol(household, service, FRONT)
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     ended = typed("clip", "delete", "--device", FRONT.device.id)
     assert ended.code == 1
@@ -199,6 +201,60 @@ def test_named_clips_are_looked_up_and_no_others(
     line.asked.clear()
     typed("clip", "delete", clip.id, "--yes")
     assert "GET /v1/clips" not in line.asked
+
+
+@pytest.mark.parametrize(
+    ("words", "do"),
+    [
+        (("latest",), "doorstep clip list"),
+        (("01a2",), "doorstep clip list"),
+        (("--device", "front"), "doorstep device list"),
+        (("--device", BACK.device.id), "doorstep device list"),
+    ],
+)
+def test_what_names_nothing_that_could_be_meant_deletes_nothing_and_says_so(
+    typed: Type, household: Household, service: Stage, words: tuple[str, ...], do: str
+) -> None:
+    clip = keep(service, household)
+    ended = typed("clip", "delete", *words, "--yes")
+    assert ended.code == 1
+    fact, safe, next_step = ended.err.splitlines()
+    assert words[-1] in fact
+    assert ("the newest may be another one" in fact) == (words == ("latest",))
+    assert (safe, next_step.split("   ")[0]) == ("Nothing was deleted.", f"Do: {do}")
+    assert is_there(service, clip)
+
+
+def test_a_clip_that_is_deleted_already_is_told_so(
+    typed: Type, household: Household, service: Stage
+) -> None:
+    clip, young = keep(service, household), keep(service, household, 1)
+    assert "Deleted 1 clip; the service's receipts" in typed("clip", "delete", clip.id, "--yes").out
+    again = typed("clip", "delete", clip.id, "--yes")
+    assert again.code == 0
+    assert again.out.startswith("1 clip was deleted already; the service's receipts")
+    both = typed("clip", "delete", clip.id, young.id, "--yes").out
+    assert both.startswith("Deleted 1 clip; 1 clip was deleted already; the service's")
+
+
+def test_after_everything_is_deleted_nothing_is_said_to_be_on_its_way(
+    typed: Type, household: Household, service: Stage
+) -> None:
+    clip = keep(service, household)
+    event = Event(event=clip.manifest.events[0], at=NOW_MS, clock_synced=True, alert=Alert.NOW)
+    with service.databases.write() as unit:
+        owner = household.account.household
+        record_event(unit, owner, FRONT.device.id, ClipKind.RING, event, now=service.clock())
+        unit.commit()
+    assert clip.id in typed("event", "list").out
+    typed("clip", "delete", clip.id, "--yes")
+    events = typed("event", "list").out
+    assert "none here" in events
+    assert "yet" not in events
+    assert typed("clip", "list").err == "There are no clips at the service.\n"
+    verified = typed("clip", "verify", "latest").err
+    assert "no clip of this household is stored.\n" in verified
+    assert "recorded and not yet delivered waits on its card" in verified
 
 
 def test_asked_again_the_same_receipt_comes(household: Household, service: Stage) -> None:
@@ -310,5 +366,19 @@ def test_retention_is_shown_and_set_and_says_first_what_goes(
     assert told == {"retention_days": 2, "clips_going": 1}
     assert "2 days" in typed("retention", "show").out
     # Nothing goes: nobody needs to be asked.
-    assert typed("retention", "set", "60").code == 0
+    wider = typed("retention", "set", "60")
+    assert wider.code == 0
+    assert wider.out == "Clips and events are now kept for 60 days. No clip goes now.\n"
     assert typed("retention", "set", "61").code == 2
+
+
+def test_a_retention_that_holds_already_is_told_so_and_not_set_again(
+    typed: Type, household: Household, service: Stage, line: Line
+) -> None:
+    keep(service, household)
+    service.clock.at_ms += 15 * DAY_MS
+    line.asked.clear()
+    same = typed("retention", "set", "14")
+    assert (same.code, same.err) == (0, "")
+    assert same.out.startswith("That holds already: clips and events are kept for 14 days.")
+    assert "PUT /v1/household/settings" not in line.asked

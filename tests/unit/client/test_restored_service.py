@@ -44,8 +44,8 @@ def test_status_gives_back_what_the_service_lost_and_says_so(
     line.asked.clear()
     ended = typed("status")
     assert ended.code == 0, ended.err
-    assert "had lost the last 2 step(s)" in ended.err
-    assert "its history of 4 signed step(s) holds" in ended.out
+    assert "had lost the last 2 steps" in ended.err
+    assert "its history of 4 signed steps holds" in ended.out
     assert line.asked.count("POST /v1/statements") == 2
     again = typed("status")
     assert again.err == ""
