@@ -3,14 +3,17 @@
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from doorstep_shared.errors import RefusedError
+from doorstep_shared.settings import wrong_settings
 
 PREFIX: Final = "DOORSTEP_CLOUD_"
+
+_NOTHING: Final = "Nothing was started."
 
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _Host = Annotated[str, Field(min_length=1, max_length=253)]
@@ -26,9 +29,9 @@ class Settings(BaseSettings):
     Attributes:
         state_dir: Databases, keys and spool; only its owner may read it.
         public_url: How clients reach the service; part of what they sign.
+        is_behind_tls_proxy: Says that one is in front, and that it sets X-Forwarded-For.
         listen_host: Loopback, unless a TLS proxy is in front.
         listen_port: Where HTTP listens.
-        is_behind_tls_proxy: Says that one is, and that it sets X-Forwarded-For.
         broker_host: Where ingest reaches the broker.
         broker_port: The same.
         device_broker_host: Where doorbells reach it; told at enrolment.
@@ -45,9 +48,9 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path.home() / ".local/share/doorstep-cloud"
     public_url: Annotated[str, Field(pattern="^https?://[^/?#]+$")] = "http://127.0.0.1:8080"
+    is_behind_tls_proxy: bool = False
     listen_host: _Host = "127.0.0.1"
     listen_port: _Port = 8080
-    is_behind_tls_proxy: bool = False
     broker_host: _Host = "127.0.0.1"
     broker_port: _Port = 8883
     device_broker_host: _Host = "127.0.0.1"
@@ -59,14 +62,16 @@ class Settings(BaseSettings):
     s3_secret_key_file: Path | None = None
     download_limit: Annotated[int, Field(ge=1, le=256)] = 8
 
-    @model_validator(mode="after")
-    def _only_loopback_is_clear(self) -> Self:
-        if not self.is_behind_tls_proxy and not is_loopback(self.listen_host):
+    @field_validator("listen_host")
+    @classmethod
+    def _only_loopback_is_clear(cls, host: str, info: ValidationInfo) -> str:
+        # Where the other is wrong itself, that is told.
+        if not info.data.get("is_behind_tls_proxy", True) and not is_loopback(host):
             raise ValueError(
-                f"listen_host {self.listen_host} is not loopback, and this service speaks http: "
-                "put a TLS proxy in front and set is_behind_tls_proxy"
+                f"{host} is not loopback, and this service speaks http; with a TLS proxy in front "
+                f"set {PREFIX}IS_BEHIND_TLS_PROXY=true"
             )
-        return self
+        return host
 
     def read_s3_secret(self) -> str:
         """Return the object store's secret key, from the file when there is one.
@@ -81,7 +86,9 @@ class Settings(BaseSettings):
         except OSError as error:
             raise WrongSettingsError(
                 f"the file {self.s3_secret_key_file} cannot be read: {error.strerror}",
-                do=f"Check {PREFIX}S3_SECRET_KEY_FILE.",
+                safe=_NOTHING,
+                do=f"ls -l {self.s3_secret_key_file}        (as named in "
+                f"{PREFIX}S3_SECRET_KEY_FILE)",
             ) from error
 
 
@@ -96,12 +103,14 @@ def read_settings() -> Settings:
     if unknown:
         raise WrongSettingsError(
             f"no such setting: {', '.join(unknown)}",
+            safe=_NOTHING,
             do="doorstep-cloud --help        (names them all)",
         )
     try:
         return Settings()
     except ValidationError as error:
-        raise WrongSettingsError(_problems(error), do="Set it anew and start again.") from error
+        fact, do = wrong_settings(Settings, PREFIX, error)
+        raise WrongSettingsError(fact, safe=_NOTHING, do=do) from error
 
 
 def is_loopback(host: str) -> bool:
@@ -112,10 +121,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _problems(error: ValidationError) -> str:
-    return "; ".join(
-        " ".join([*(f"{PREFIX}{part}".upper() for part in problem["loc"]), problem["msg"]])
-        for problem in error.errors(include_input=False)
-    )

@@ -39,6 +39,7 @@ from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_device.uplink import Boot
 from doorstep_device.worker import Worker
 from doorstep_shared.errors import RefusedError
+from doorstep_shared.settings import wrong_settings
 from doorstep_shared.signing import VerifyKey
 from doorstep_shared.topics import down_filters
 
@@ -99,14 +100,8 @@ def read_settings(state_dir: Path | None = None) -> DeviceSettings:
     try:
         return DeviceSettings() if state_dir is None else DeviceSettings(state_dir=state_dir)
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = PREFIX + "_".join(map(str, problem["loc"])).upper()
-        why = problem["msg"].removeprefix("Value error, ")
-        raise WrongSettingsError(
-            f"the setting {name} is wrong: {why}",
-            safe="Nothing was started.",
-            do="set it anew and start again",
-        ) from error
+        fact, do = wrong_settings(DeviceSettings, PREFIX, error)
+        raise WrongSettingsError(fact, safe="Nothing was started.", do=do) from error
 
 
 def build_agent(

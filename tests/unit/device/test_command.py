@@ -202,8 +202,11 @@ def test_a_setting_out_of_bounds_is_refused_by_name(
     monkeypatch.setenv("DOORSTEP_DEVICE_PRE_ROLL_S", "90")
     assert call("check") == 1
     said = capsys.readouterr().err
-    assert "DOORSTEP_DEVICE_PRE_ROLL_S is wrong" in said
-    assert "30" in said
+    assert said.splitlines() == [
+        "doorstep-device: the setting DOORSTEP_DEVICE_PRE_ROLL_S is wrong: it is more than 30.0.",
+        "Nothing was started.",
+        "Do: export DOORSTEP_DEVICE_PRE_ROLL_S=6.0        (its default; or another)",
+    ]
 
 
 def test_the_state_folder_of_the_command_line_comes_first(
