@@ -19,7 +19,7 @@ from doorstep_cloud.app.backups import Backups
 from doorstep_cloud.app.logs import configure_logs
 from doorstep_cloud.app.restoring import restore
 from doorstep_cloud.app.running import run_all
-from doorstep_cloud.app.state import ADMIN_SOCKET, held, require_folder
+from doorstep_cloud.app.state import ADMIN_SOCKET, held, require_folder_to_copy
 from doorstep_cloud.app.state import migrate as migrate_state
 from doorstep_cloud.app.sweep_words import sweep_lines
 from doorstep_cloud.households.principal import now_ms
@@ -149,7 +149,7 @@ def _back_up(which: Which, target: Path | None) -> None:
         try:
             made = ask_for_backup(folder / ADMIN_SOCKET, which, target, progress)
         except NotRunningError:
-            require_folder(folder)
+            require_folder_to_copy(folder)
             with held(folder):
                 made = Backups(folder, now_ms).make(which, target, progress)
     typer.echo(made)

@@ -109,6 +109,7 @@ def env(*, folder: FolderOption = None) -> None:
     newest = exports.clip_id or "(no clip is stored yet)"
     stderr.print(
         f"Set: API={exports.api}  TOKEN  ID={newest}  DOORSTEP_HOME={exports.home}  PATH"
+        "  DOORSTEP_CLOUD_STATE_DIR  DOORSTEP_DEVICE_STATE_DIR"
         "  and umask 077: what this shell writes from now on is yours alone",
         soft_wrap=True,
         markup=False,

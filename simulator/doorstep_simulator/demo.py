@@ -12,12 +12,12 @@ from doorstep_simulator.block import COMMANDS
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.env import read_exports
 from doorstep_simulator.findings import Material, check_ring_clip, gather, report_on
-from doorstep_simulator.folder import hold
+from doorstep_simulator.folder import DOORBELL_FOLDER, hold
 from doorstep_simulator.owner import Heard, Listener, Owner
 from doorstep_simulator.playback import Film
 from doorstep_simulator.proof import open_by_commands
 from doorstep_simulator.report import DemoReport, render
-from doorstep_simulator.settling import DOORBELL_FOLDER, settle
+from doorstep_simulator.settling import settle
 from doorstep_simulator.show import Pace, Show, ShowFailedError, choose_pace
 from doorstep_simulator.stack import Stack
 from doorstep_simulator.telling import Telling, spoken

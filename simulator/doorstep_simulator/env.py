@@ -10,7 +10,7 @@ from doorstep_client.clips import ClipItem
 from doorstep_client.errors import NotThereError, ServiceUnreachableError
 from doorstep_client.service import Service
 from doorstep_shared.errors import RefusedError
-from doorstep_simulator.folder import read_stack_url
+from doorstep_simulator.folder import CLOUD_FOLDER, DOORBELL_FOLDER, read_stack_url
 from doorstep_simulator.tools import tools_folder
 
 TOKEN_FILE = "token"  # noqa: S105  # its name
@@ -19,41 +19,46 @@ OWNER_FOLDER = "owner"
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """The variables of DESIGN's block of commands.
+    """The variables of DESIGN's block of commands, and which folders our programs look in.
 
     Attributes:
         api: Address of the service.
         token: An API token.
         clip_id: The newest clip whose file is stored; empty if there is none yet.
-        home: The owner's keys.
+        folder: Where the stack runs.
     """
 
     api: str
     token: str = field(repr=False)
     clip_id: str
-    home: Path
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """Return the folder of the owner's keys."""
+        return self.folder / OWNER_FOLDER
 
     def lines(self) -> list[str]:
         """Return shell lines to evaluate: ``export`` and ``umask`` only."""
-        values = {
-            "API": self.api,
-            "TOKEN": self.token,
-            "ID": self.clip_id,
-            "DOORSTEP_HOME": str(self.home),
-        }
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+        values = self._values().items()
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in values]
         folders = ":".join(shlex.quote(str(folder)) for folder in _program_folders())
         return ["umask 077", *lines, f'export PATH={folders}:"$PATH"']
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with the same variables."""
         path = os.pathsep.join(map(str, _program_folders()))
-        return dict(os.environ) | {
+        path = f"{path}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return dict(os.environ) | self._values() | {"PATH": path}
+
+    def _values(self) -> dict[str, str]:
+        return {
             "API": self.api,
             "TOKEN": self.token,
             "ID": self.clip_id,
             "DOORSTEP_HOME": str(self.home),
-            "PATH": f"{path}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "DOORSTEP_CLOUD_STATE_DIR": str(self.folder / CLOUD_FOLDER),
+            "DOORSTEP_DEVICE_STATE_DIR": str(self.folder / DOORBELL_FOLDER),
         }
 
 
@@ -72,7 +77,8 @@ def read_exports(folder: Path) -> Exports:
             safe="Nothing was changed.",
             do="wait until `make up` says that it is ready, then type the same line again",
         ) from error
-    return Exports(api, token, _newest_clip(api, token), folder / OWNER_FOLDER)
+    # A whole path: the shell may go elsewhere.
+    return Exports(api, token, _newest_clip(api, token), folder.absolute())
 
 
 def _newest_clip(api: str, token: str) -> str:

@@ -15,6 +15,8 @@ from doorstep_simulator.processes import LOGS, RUN_MARK
 from doorstep_simulator.telling import spoken
 
 STACK_FILE: Final = "stack.json"
+CLOUD_FOLDER: Final = "cloud"
+DOORBELL_FOLDER: Final = "doorbell"
 _LEFTOVER_S: Final = 8.0
 
 

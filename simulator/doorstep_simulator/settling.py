@@ -1,14 +1,12 @@
 """A household and its doorbell at a running stack: founded once, taken up again later."""
 
 from collections.abc import Callable
-from typing import Final
 
 from doorstep_simulator.env import OWNER_FOLDER, TOKEN_FILE
+from doorstep_simulator.folder import DOORBELL_FOLDER
 from doorstep_simulator.owner import Owner
 from doorstep_simulator.stack import Stack
 from doorstep_simulator.telling import spoken
-
-DOORBELL_FOLDER: Final = "doorbell"
 
 
 def settle(stack: Stack, tell: Callable[[str], None]) -> Owner:

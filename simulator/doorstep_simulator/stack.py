@@ -22,7 +22,7 @@ from doorstep_cloud.app.state import ADMIN_SOCKET
 from doorstep_cloud.store.objects import ObjectStoreError, connect_objects
 from doorstep_shared.errors import DoorstepError
 from doorstep_simulator.broker import BrokerFiles, broker_program
-from doorstep_simulator.folder import STACK_FILE
+from doorstep_simulator.folder import CLOUD_FOLDER, STACK_FILE
 from doorstep_simulator.object_store import (
     ACCESS_KEY,
     BUCKET,
@@ -124,7 +124,7 @@ class Stack:
     @property
     def cloud_folder(self) -> Path:
         """Return the state folder of the service."""
-        return self.folder / "cloud"
+        return self.folder / CLOUD_FOLDER
 
     def log(self, name: str) -> Path:
         """Return the log of the process ``name``."""

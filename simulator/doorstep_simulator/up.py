@@ -14,12 +14,12 @@ from doorstep_shared.errors import TryLaterError
 from doorstep_shared.manifest import ClipKind
 from doorstep_simulator.block import BLOCK, ENV_LINE
 from doorstep_simulator.doorbell import Doorbell, Wiring
-from doorstep_simulator.folder import hold
+from doorstep_simulator.folder import DOORBELL_FOLDER, hold
 from doorstep_simulator.owner import Owner
 from doorstep_simulator.panel import Guide, operate
 from doorstep_simulator.playback import Film
-from doorstep_simulator.settling import DOORBELL_FOLDER, settle
-from doorstep_simulator.stack import Stack
+from doorstep_simulator.settling import settle
+from doorstep_simulator.stack import API_PORT, Stack
 from doorstep_simulator.telling import Telling, spoken
 from doorstep_simulator.tools import find_program
 from doorstep_simulator.words import narrated
@@ -54,7 +54,7 @@ def run_up(folder: Path, film: Film, speed: float, tell: Telling) -> None:
         doorbell = Doorbell(_wiring(stack, film, speed))
         with _switched_on(doorbell, tell):
             with narrated(doorbell, tell):
-                ready = _become_ready(doorbell, owner)
+                ready = _become_ready(doorbell, owner) + _other_port(stack.ports.api)
                 _tell_ready(stack, ready, tell)
             operate(doorbell, Guide(stack.ports.api_url, ready, owner), tell)
 
@@ -114,6 +114,12 @@ def _become_ready(doorbell: Doorbell, owner: Owner) -> str:
     if not facts.wait_until(is_ring_stored, _FIRST_CLIP_S):
         raise _not_ready(doorbell, "the first ring's clip is not stored")
     return "a first ring's clip is stored"
+
+
+def _other_port(api: int) -> str:
+    """Return why the API is not where the documentation has it; empty if it is there."""
+    # Now, or when an earlier run in this folder chose the ports that are kept.
+    return "" if api == API_PORT else f"; port {API_PORT} was taken"
 
 
 def _has_ring_clip(owner: Owner) -> bool:

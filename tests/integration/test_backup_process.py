@@ -53,6 +53,7 @@ def test_a_running_service_makes_its_backups_and_refuses_to_be_restored(
         assert again[2] == "Do: Name a file that is not there yet."
         refused = error_of(place.run("restore", "main", str(target)))
         assert f"process {running.process.pid}" in refused[0]
+        assert "Ctrl-C where `make up` runs" in refused[2]
         assert running.stop() == 0
     assert "backup_made" in "".join(running.log)
     restored = place.run("restore", "main", str(target))
@@ -72,7 +73,10 @@ def test_a_stopped_service_is_backed_up_as_well(place: Place, tmp_path: Path) ->
 
 def test_without_a_state_folder_there_is_nothing_to_copy(place: Place, tmp_path: Path) -> None:
     said = error_of(place.run("backup", "main", str(tmp_path / "main.bak")))
-    assert said[0].startswith("doorstep-cloud: there is no state folder")
+    assert said[0].endswith(f"and there is no state folder at {place.folder}.")
+    assert said[1].startswith("Nothing was copied")
+    assert said[2].startswith("Do: export DOORSTEP_CLOUD_STATE_DIR=")
+    assert not place.folder.exists()
     assert not (tmp_path / "main.bak").exists()
 
 

@@ -271,7 +271,11 @@ def error_of(ended: Ended) -> list[str]:
 def test_a_start_before_migrating_says_so(place: Place) -> None:
     assert error_of(place.run("all")) == [
         f"doorstep-cloud: there is no state folder at {place.folder}.",
-        "Do: doorstep-cloud migrate",
+        "Nothing was started.",
+        (
+            "Do: doorstep-cloud migrate        (makes one there; or name another with "
+            "DOORSTEP_CLOUD_STATE_DIR)"
+        ),
     ]
 
 

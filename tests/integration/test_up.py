@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -80,6 +81,15 @@ def up(folder: Path, *options: str) -> Iterator[Running]:
             running.end(signal.SIGTERM)
 
 
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Listen on ``port``, unless somebody does already."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
 def shell(folder: Path, *commands: str) -> "subprocess.CompletedProcess[str]":
     """Type commands in another terminal, after the `eval` line."""
     line = f'eval "$({SIMULATOR} env --folder {folder})"'
@@ -99,9 +109,10 @@ def shell(folder: Path, *commands: str) -> "subprocess.CompletedProcess[str]":
 def test_up_is_used_from_another_terminal_and_taken_up_again_even_when_killed(
     tmp_path: Path,
 ) -> None:
-    with up(tmp_path, *QUICKLY) as running:
+    with taken(8080), up(tmp_path, *QUICKLY) as running:
         running.wait_for("button pressed")
-        assert "a first ring's clip is stored" in running.wait_for("ready: the API is at http:")
+        ready = running.wait_for("ready: the API is at http:")
+        assert "a first ring's clip is stored; port 8080 was taken" in ready
 
         typed = shell(
             tmp_path,
@@ -112,11 +123,17 @@ def test_up_is_used_from_another_terminal_and_taken_up_again_even_when_killed(
             " | age -d -i household.txt > clip.mp4",
             'curl -fsS -H "Authorization: Bearer $TOKEN" "$API/v1/clips/$ID" > clip.json',
             "stat -c %a me.txt",
+            "doorstep-cloud check > checked.txt",
+            "doorstep-cloud backup vault > copied.txt",
+            "doorstep-device check",
         )
         assert typed.returncode == 0, typed.stderr
         assert typed.stdout == "600\n"
         assert "Set: API=http://127.0.0.1:" in typed.stderr
         assert "umask 077" in typed.stderr
+        assert "DOORSTEP_CLOUD_STATE_DIR  DOORSTEP_DEVICE_STATE_DIR" in typed.stderr
+        copied = Path((tmp_path / "elsewhere" / "copied.txt").read_text().strip())
+        assert copied.is_relative_to(tmp_path / "cloud")
         video = (tmp_path / "elsewhere" / "clip.mp4").read_bytes()
         assert video[4:8] == b"ftyp"
         first = json.loads((tmp_path / "elsewhere" / "clip.json").read_text())

@@ -52,14 +52,39 @@ def migrate(folder: Path, broker_names: Sequence[str], now_ms: int) -> list[str]
     return done
 
 
+def is_state_folder(folder: Path) -> bool:
+    """Return whether a service's databases are in ``folder``, or one of them."""
+    return any((folder / name).exists() for name in (MAIN_FILE, VAULT_FILE))
+
+
 def require_folder(folder: Path) -> None:
-    """Return if ``folder`` is a state folder.
+    """Return if ``folder`` is a state folder to start the service on.
 
     Raises:
         StateFolderError: There is none.
     """
-    if not any((folder / name).exists() for name in (MAIN_FILE, VAULT_FILE)):
-        raise StateFolderError(f"there is no state folder at {folder}", do="doorstep-cloud migrate")
+    if not is_state_folder(folder):
+        raise StateFolderError(
+            f"there is no state folder at {folder}",
+            safe="Nothing was started.",
+            do="doorstep-cloud migrate        (makes one there; or name another with "
+            "DOORSTEP_CLOUD_STATE_DIR)",
+        )
+
+
+def require_folder_to_copy(folder: Path) -> None:
+    """Return if ``folder`` is a state folder to make a backup of.
+
+    Raises:
+        StateFolderError: There is none. Making one would make a service without anything.
+    """
+    if not is_state_folder(folder):
+        raise StateFolderError(
+            f"no running service answers, and there is no state folder at {folder}",
+            safe="Nothing was copied, and nothing was made.",
+            do="export DOORSTEP_CLOUD_STATE_DIR=FOLDER        (the service's own; then the same "
+            "again)",
+        )
 
 
 @contextmanager
@@ -113,7 +138,8 @@ def _in_use(folder: Path, process: str) -> StateFolderError:
         f"another doorstep-cloud, process {process}, works on {folder}; "
         "on SQLite there is one at a time",
         safe="Nothing was changed.",
-        do=f"Stop it first: kill {process}. Several processes at once need PostgreSQL in place of "
+        do=f"Stop it first: Ctrl-C where `make up` runs, if that started it; else kill {process}, "
+        "and whatever would start it again. Several processes at once need PostgreSQL in place of "
         "SQLite, which this version does not speak yet.",
     )
 

@@ -10,7 +10,9 @@ import pytest
 from doorstep_shared.errors import RefusedError
 from doorstep_simulator.env import Exports, read_exports
 
-EXPORTS = Exports("http://127.0.0.1:8080", "dst_pat_x", "01a2", Path("/home/it's me/owner"))
+EXPORTS = Exports("http://127.0.0.1:8080", "dst_pat_x", "01a2", Path("/home/it's me"))
+
+STATES = {"DOORSTEP_CLOUD_STATE_DIR", "DOORSTEP_DEVICE_STATE_DIR"}
 
 
 def in_bash(*lines: str) -> str:
@@ -29,7 +31,7 @@ def test_there_are_only_export_lines_and_the_umask() -> None:
     assert lines[0] == "umask 077"
     assert all(line.startswith("export ") for line in lines[1:])
     names = {line.split("=")[0].removeprefix("export ") for line in lines[1:]}
-    assert names == {"API", "TOKEN", "ID", "DOORSTEP_HOME", "PATH"}
+    assert names == {"API", "TOKEN", "ID", "DOORSTEP_HOME", "PATH"} | STATES
 
 
 def test_a_shell_takes_them_whatever_is_in_them() -> None:
@@ -41,6 +43,13 @@ def test_a_shell_takes_them_whatever_is_in_them() -> None:
         "/home/it's me/owner",
         "0077",
     ]
+
+
+def test_the_service_s_and_the_doorbell_s_commands_look_where_the_stack_runs() -> None:
+    out = in_bash(*EXPORTS.lines(), "env").splitlines()
+    assert "DOORSTEP_CLOUD_STATE_DIR=/home/it's me/cloud" in out
+    assert "DOORSTEP_DEVICE_STATE_DIR=/home/it's me/doorbell" in out
+    assert set(EXPORTS.environment()) >= STATES
 
 
 def test_our_programs_come_before_those_of_the_shell() -> None:

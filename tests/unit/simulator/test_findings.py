@@ -170,14 +170,14 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-EXPORTS = Exports("http://127.0.0.1:8080", "dst_pat_x", "", Path("/owner"))
+EXPORTS = Exports("http://127.0.0.1:8080", "dst_pat_x", "", Path("/stack"))
 
 
 @pytest.mark.usefixtures("programs")
 def test_the_printed_commands_run_as_printed_and_privately(tmp_path: Path) -> None:
     opened = open_by_commands(tmp_path / "work", EXPORTS).decode()
     assert opened.splitlines() == [
-        "/owner",
+        "/stack/owner",
         "http://127.0.0.1:8080/v1/keyring.age Authorization: Bearer dst_pat_x",
         "http://127.0.0.1:8080/v1/clips/latest/file.age Authorization: Bearer dst_pat_x",
     ]
