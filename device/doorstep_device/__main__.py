@@ -30,6 +30,7 @@ from doorstep_device.ports.camera import Camera
 from doorstep_device.rules.motion import MotionRule, MotionSettings
 from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_hardware.pins import read_pins
+from doorstep_shared.counting import many
 from doorstep_shared.errors import DoorstepError, RefusedError
 from doorstep_shared.terminal import plain
 
@@ -88,7 +89,7 @@ def motion(
         summary = write_motion_csv(footage, csv, rule, progress)
     _say(
         f"{summary.frames} frames, {summary.moving_frames} of them with motion, "
-        f"{summary.events} event(s): {csv}"
+        f"{many(summary.events, 'event')}: {csv}"
     )
 
 

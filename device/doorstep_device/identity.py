@@ -168,5 +168,5 @@ def _not_enrolled() -> NotEnrolledError:
     return NotEnrolledError(
         "this doorbell belongs to nobody yet",
         safe="It records nothing.",
-        do="doorstep device add        (on your computer), then: doorstep-device enrol CLAIM",
+        do="doorstep device add        (on your computer), then: doorstep-device enrol -",
     )

@@ -351,7 +351,7 @@ def _refuse_taken(unit: Unit, enrolment: Enrolment) -> None:
         raise ConflictError(
             "this doorbell's id or key is already enrolled",
             safe="Nothing was changed.",
-            do="doorstep-device enrol        (draws a new identity)",
+            do="doorstep-device enrol -        (draws a new identity)",
         )
 
 
