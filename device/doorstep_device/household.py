@@ -22,6 +22,32 @@ from doorstep_shared.wire import StatementHead
 _PATH = "statements.json"
 
 
+class NotAddedYetError(TryLaterError):
+    """This doorbell has answered a claim, and knows of no statement that lists it."""
+
+
+def check_added(disk: Disk, root: bytes, keys: DeviceKeys) -> None:
+    """Return if the statements on ``disk`` list this doorbell; they are only read.
+
+    Args:
+        disk: The doorbell's own; it may be at work.
+        root: The household's root, as the claim named it.
+        keys: This doorbell's public keys.
+
+    Raises:
+        NotAddedYetError: They do not, are not there yet, or cannot be followed.
+    """
+    with suppress(BadMessageError, RefusedError):
+        if disk.exists(_PATH) and _lists(verify_chain(_read_chain(disk), root)[-1], keys):
+            return
+    raise NotAddedYetError(
+        f"doorbell {keys.device} has not been added yet, as far as it has heard",
+        safe="It records nothing until then.",
+        do="doorstep device add        (on your owner's computer); it hears of it while it runs: "
+        "doorstep-device run",
+    )
+
+
 class Membership:
     """This doorbell's place in its household.
 
@@ -74,13 +100,7 @@ class Membership:
 
     def sealing(self) -> Sealing | None:
         """Return whom clips are sealed to; None while this doorbell may not record."""
-        if self.head is None:
-            return None
-        listed = self.head.statement.device(self._keys.device)
-        if listed is None or listed.state is not DeviceState.ACTIVE:
-            return None
-        mine = (self._keys.tls_key, self._keys.manifest_key, self._keys.age_recipient)
-        if (listed.tls_key, listed.manifest_key, listed.age_recipient) != mine:
+        if self.head is None or not _lists(self.head, self._keys):
             return None
         return Sealing(
             household=self.head.household,
@@ -108,7 +128,7 @@ class Membership:
 
     def _take_up(self) -> None:
         if self._disk.exists(_PATH):
-            kept = [decode_signed(line) for line in self._disk.read(_PATH).splitlines()]
+            kept = _read_chain(self._disk)
             self.head = self._follow(kept)
             self._chain = kept
 
@@ -125,3 +145,16 @@ class Membership:
         if self.head is None:
             return verify_chain(fresh, self._root)[-1]
         return reduce(accept_next, fresh, self.head)
+
+
+def _read_chain(disk: Disk) -> list[Signed]:
+    return [decode_signed(line) for line in disk.read(_PATH).splitlines()]
+
+
+def _lists(head: Head, keys: DeviceKeys) -> bool:
+    """Return whether the doorbell with these very keys may record."""
+    listed = head.statement.device(keys.device)
+    if listed is None or listed.state is not DeviceState.ACTIVE:
+        return False
+    mine = (keys.tls_key, keys.manifest_key, keys.age_recipient)
+    return (listed.tls_key, listed.manifest_key, listed.age_recipient) == mine

@@ -19,10 +19,12 @@ import typer
 from gpiozero.pins.mock import MockFactory, MockPin
 
 from doorstep_device.adapters.clock import PacedClock, SystemClock
+from doorstep_device.adapters.disk import FolderDisk, held
 from doorstep_device.adapters.gpio import GpioPanel
 from doorstep_device.adapters.process import forbid_core_files
 from doorstep_device.bootstrap import DeviceSettings, build_agent
 from doorstep_device.facts import configure_facts
+from doorstep_device.identity import read_enrolment
 from doorstep_device.ports.camera import Camera
 from doorstep_device.ports.clock import Clock
 from doorstep_device.rules.motion import MotionRule
@@ -167,7 +169,7 @@ def _tell_network(line: Line) -> None:
 def main(
     state: Annotated[Path, typer.Option(help="Its card, enrolled already.")],
     broker: Annotated[str, typer.Option(help="HOST:PORT its network leads to.")],
-    source: Annotated[str, typer.Option(help="scene:SEED[:SECONDS[:WIDTH]] or video:FILE.")],
+    source: Annotated[str, typer.Option(help="As `parse_film` reads it.")],
     *,
     speed: Annotated[float, typer.Option(help="Pace of its clock.", min=0.01, max=100)] = 1.0,
     hold_first: Annotated[float, typer.Option(help="Seconds of a video's first picture.")] = 0.0,
@@ -184,7 +186,9 @@ def main(
     try:
         showing = Showing(hold_first, hold_last, longest)
         order = Order(state, (host, int(port)), parse_film(source), showing, speed, offline)
-        asyncio.run(run(order))
+        read_enrolment(FolderDisk(state))  # where there is no card there is none to hold
+        with held(state):
+            asyncio.run(run(order))
     except DoorstepError as error:
         say_error("doorbell", error)
         raise SystemExit(1) from error

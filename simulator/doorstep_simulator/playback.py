@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from doorstep_device.adapters.capture import Picture, PictureSource
+from doorstep_device.adapters.clock import SystemClock
+from doorstep_device.adapters.source import camera_maker
 from doorstep_device.adapters.video import VideoCamera, VideoFile
 from doorstep_device.ports.camera import Camera, Frame, Packet, VideoFormat
 from doorstep_device.ports.clock import Clock
@@ -16,6 +18,7 @@ from doorstep_simulator.defaults import DEFAULT_SCENE_S, DEFAULT_SEED
 from doorstep_simulator.scene import WIDTH_PX, Scene
 from doorstep_simulator.scene_camera import SceneCamera
 
+_CAMERAS: Final = ("rtsp://", "rtsps://", "/dev/")
 _SCENE: Final = re.compile(r"scene:(\d+)(?::(\d+(?:\.\d+)?))?(?::(\d+))?")
 
 
@@ -36,15 +39,19 @@ class Film:
         seed: Of the scene.
         length_s: Of the file, or of the scene's scripted part.
         width_px: Of the scene's pictures.
+        camera: A real one, as `camera_maker` names it; there may be a password in it.
     """
 
     video: Path | None = None
     seed: int = DEFAULT_SEED
     length_s: float = DEFAULT_SCENE_S
     width_px: int = WIDTH_PX
+    camera: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """Return the text that `parse_film` reads."""
+        if self.camera is not None:
+            return self.camera
         if self.video is not None:
             return f"video:{self.video}"
         return f"scene:{self.seed}:{self.length_s:g}:{self.width_px}"
@@ -66,21 +73,28 @@ class Showing:
 
 
 def parse_film(text: str) -> Film:
-    """Return the film that ``scene:SEED[:SECONDS[:WIDTH]]`` or ``video:FILE`` names.
+    """Return what ``scene:SEED[:SECONDS[:WIDTH]]``, ``video:FILE`` or a camera's name stands for.
+
+    Args:
+        text: A camera is ``rtsp://…``, ``rtsps://…`` or ``/dev/video0``.
 
     Raises:
-        BadVideoError: The file is no video.
-        RefusedError: The text names neither.
+        AddressForFileError, BadVideoError: The file is no video.
+        RefusedError: The text names none of them. It is not repeated: there may be a
+            password in it.
     """
+    if text.startswith(_CAMERAS):
+        camera_maker(text, SystemClock())  # refuses at once what is no address
+        return Film(length_s=float("inf"), camera=text)
     if text.startswith("video:"):
         return read_film(Path(text.removeprefix("video:")))
     if (scene := _SCENE.fullmatch(text)) is not None:
         seed, length_s, width_px = scene.groups()
         return Film(None, int(seed), float(length_s or DEFAULT_SCENE_S), int(width_px or WIDTH_PX))
     raise RefusedError(
-        f"{text!r} names no film",
+        "the source names no film and no camera",
         safe="Nothing was started.",
-        do="name one like scene:7 or video:FILE",
+        do="name one like scene:7, video:FILE, /dev/video0 or rtsp://USER:PASSWORD@HOST/PATH",
     )
 
 
@@ -88,6 +102,7 @@ def read_film(path: Path) -> Film:
     """Return the film in a file.
 
     Raises:
+        AddressForFileError: It is an address.
         BadVideoError: It is no video.
     """
     with VideoFile(path) as file:
@@ -99,8 +114,11 @@ def read_film(path: Path) -> Film:
 def open_camera(film: Film, clock: Clock, showing: Showing, over: Callable[[], object]) -> Camera:
     """Return the camera that films ``film``; ``over`` is called, in its thread, at the end.
 
-    The end is that of the scripted part or of the video; the camera goes on after it.
+    The end is that of the scripted part or of the video; the camera goes on after it. A
+    real camera has none.
     """
+    if film.camera is not None:
+        return camera_maker(film.camera, clock)()
     if film.video is None:
         height_px = film.width_px * 9 // 16
         scene = Scene(film.seed, film.length_s, width_px=film.width_px, height_px=height_px)

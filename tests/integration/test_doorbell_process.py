@@ -11,8 +11,10 @@ import pytest
 
 from doorstep_simulator.doorbell import Doorbell, Wiring
 from doorstep_simulator.facts import Fact
-from doorstep_simulator.playback import Film
+from doorstep_simulator.playback import Film, parse_film
 from tests.cards import NOBODY, enrolled_card
+from tests.rtsp import coded_film, network_camera
+from tests.running import SIMULATOR
 
 PATIENCE_S = 30
 FILM = Film(seed=3, length_s=60, width_px=320)
@@ -192,3 +194,47 @@ def test_the_end_of_its_parent_is_its_end(card: Path, tmp_path: Path) -> None:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_a_second_doorbell_on_its_card_is_refused_until_it_is_gone(
+    bell: Doorbell, tmp_path: Path
+) -> None:
+    def second(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            input="",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+
+    card = str(bell.wiring.state)
+    itself = bell.wiring.command(is_offline=False)
+    for command in (itself, [str(SIMULATOR), "doorbell", card]):
+        done = second(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"a doorbell works on this card already ({card})." in done.stderr
+        assert "\nDo: let it work, or end it where it runs" in done.stderr
+    assert bell.is_on
+    bell.cut_power()
+    # The end of its stdin is its stop.
+    assert second(*itself).returncode == 0
+
+
+def test_a_network_camera_films_for_it_and_its_address_is_in_no_log(
+    card: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "logs" / "doorbell.log"
+    with network_camera(tmp_path, coded_film(seconds=20)) as server:
+        film = parse_film(server.address)
+        bell = Doorbell(Wiring(card, "127.0.0.1", NOBODY, film, log))
+        try:
+            bell.power_on()
+            told(bell, "frame_scored")
+            server.kill()
+            told(bell, "camera_failed")
+        finally:
+            bell.stop()
+    assert "hunter2" not in log.read_text()

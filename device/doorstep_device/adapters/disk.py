@@ -1,6 +1,7 @@
 """The doorbell's folder on a real file system."""
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,11 +16,38 @@ from doorstep_device.ports.disk import (
     DiskReadOnlyError,
     PathMissingError,
 )
+from doorstep_shared.errors import RefusedError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
+
+
+class CardInUseError(RefusedError):
+    """Another process works as the doorbell of this card."""
+
+
+@contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Keep every other doorbell off the card at ``root`` while the block runs.
+
+    Two would answer to one name and take each other's clips for damage. The lock is on the
+    folder itself, so that a card which is full or read-only can be held too; the kernel
+    releases it with the process, however that ends.
+
+    Raises:
+        CardInUseError: Another one holds it.
+        RefusedError: There is no such folder, or it cannot be opened.
+    """
+    with _our_errors(root):
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _our_errors(root):
+            _lock(root, folder)
+        yield
+    finally:
+        os.close(folder)
 
 
 class FolderFile(DiskFile):
@@ -177,6 +205,18 @@ class FolderDisk:
         if not parts or path.startswith("/") or ".." in parts:
             raise ValueError(f"this path leads out of the doorbell's folder: {path}")
         return self._root.joinpath(*parts)
+
+
+def _lock(root: Path, folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise CardInUseError(
+            f"a doorbell works on this card already ({root})",
+            safe="It was left alone, and nothing was changed.",
+            do="let it work, or end it where it runs; a second doorbell takes a folder and a "
+            "claim of its own (doorstep device add)",
+        ) from error
 
 
 @contextmanager

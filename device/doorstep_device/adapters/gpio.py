@@ -92,6 +92,6 @@ def _machine_factory() -> Any:  # noqa: ANN401  # gpiozero ships no types
             raise NoPinsError(
                 "this computer has no pins for a button and a light",
                 safe="Nothing was started.",
-                do="run it on a Raspberry Pi; or, here: doorstep-sim doorbell",
+                do="run it on a Raspberry Pi; or, here: doorstep-sim doorbell FOLDER",
             ) from error
     return Device.pin_factory

@@ -1,5 +1,7 @@
 """Video files: as a camera, and frame by frame."""
 
+import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,8 @@ _FALLBACK_FPS: Final = 25.0
 _MAX_FPS: Final = 30.0
 # A whole stream may end a little before what its header says (trimming, rounding).
 _MAY_BE_SHORT_S: Final = 1.0
+# A path keeps one of an address's two slashes.
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 class BadVideoError(BadMessageError):
@@ -47,6 +51,15 @@ class BadVideoError(BadMessageError):
         super().__init__(f"{path} is no usable video: {why}", safe=safe, do=do)
 
 
+class AddressForFileError(BadMessageError):
+    """An address where a file's name is wanted; not repeated: it may hold a password."""
+
+
+def is_address(text: str) -> bool:
+    """Return whether ``text`` reads like an address, as ``rtsp://door/live`` does."""
+    return _ADDRESS.match(text) is not None
+
+
 class VideoFile:
     """A video file, opened by `with` and read once, from its beginning.
 
@@ -62,8 +75,10 @@ class VideoFile:
         """Open the file.
 
         Raises:
+            AddressForFileError: It is missing, and an address in place of a name.
             BadVideoError: It is missing, unreadable, or no video.
         """
+        _refuse_address(self._path)
         _refuse_what_never_ends(self._path)
         try:
             # "file:" and an absolute path: a name like rtsp://host stays a file's name.
@@ -203,6 +218,20 @@ def _is_playlist(path: Path) -> bool:
     except OSError:
         return False
     return any(mark in begin for mark in _PLAYLISTS)
+
+
+def _refuse_address(path: Path) -> None:
+    """Refuse an address, unless a file has that very name.
+
+    Raises:
+        AddressForFileError: It is one.
+    """
+    if is_address(str(path)) and not os.path.lexists(path):
+        raise AddressForFileError(
+            "this takes a video file, not an address",
+            safe="Nothing was read, and nothing written.",
+            do="name a file; a camera is tried with: doorstep-sim doorbell FOLDER --source ADDRESS",
+        )
 
 
 def _refuse_what_never_ends(path: Path) -> None:

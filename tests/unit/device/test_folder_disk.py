@@ -8,8 +8,13 @@ from typing import NoReturn
 
 import pytest
 
-from doorstep_device.adapters.disk import FolderDisk
-from doorstep_device.ports.disk import DiskBrokenError, DiskFullError, DiskReadOnlyError
+from doorstep_device.adapters.disk import CardInUseError, FolderDisk, held
+from doorstep_device.ports.disk import (
+    DiskBrokenError,
+    DiskFullError,
+    DiskReadOnlyError,
+    PathMissingError,
+)
 from doorstep_shared.errors import DoorstepError
 
 
@@ -85,3 +90,18 @@ def test_a_closed_file_takes_nothing_more(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(ValueError, match="closed"):
         file.write_at(0, b"x")
+
+
+def test_one_at_a_time_holds_a_card_and_leaves_nothing_on_it(tmp_path: Path) -> None:
+    with held(tmp_path):
+        with pytest.raises(CardInUseError) as caught, held(tmp_path):
+            pass
+        assert caught.value.safe
+        assert caught.value.do
+    with held(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_card_none_can_be_held(tmp_path: Path) -> None:
+    with pytest.raises(PathMissingError), held(tmp_path / "none"):
+        pass

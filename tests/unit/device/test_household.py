@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from doorstep_device.household import Membership
+from doorstep_device.household import Membership, NotAddedYetError, check_added
 from doorstep_shared.claim import DeviceKeys
 from doorstep_shared.signing import Signed, WrongSignatureError
 from doorstep_shared.statements import (
@@ -87,6 +87,27 @@ def test_a_listed_doorbell_seals_to_the_epoch_of_the_head() -> None:
     sealing = member.sealing()
     assert sealing is not None
     assert (sealing.epoch, sealing.recipient) == (2, epoch_identity(2).recipient())
+
+
+def test_a_doorbell_is_added_once_a_statement_lists_it_and_looking_writes_nothing() -> None:
+    disk = SimulatedDisk()
+
+    def is_added() -> bool:
+        try:
+            check_added(disk, ROOT, keys_of(FRONT_DOOR))
+        except NotAddedYetError:
+            return False
+        return True
+
+    assert not is_added()
+    member = membership(disk)
+    member.accept(chain())
+    assert not is_added()
+    member.accept(chain(LISTED))
+    assert is_added()
+    disk.write_whole("statements.json", b"\0" * 512)
+    assert not is_added()
+    assert disk.list_dir("") == ["statements.json"]
 
 
 def test_a_revoked_doorbell_may_no_longer_record() -> None:

@@ -20,7 +20,12 @@ from doorstep_device.adapters.capture import PacedCamera, Picture, small_luma
 from doorstep_device.adapters.clock import PacedClock
 from doorstep_device.adapters.encoder import H264Encoder, fit_within_720p
 from doorstep_device.adapters.progress import show_progress
-from doorstep_device.adapters.video import BadVideoError, VideoCamera, VideoFile
+from doorstep_device.adapters.video import (
+    AddressForFileError,
+    BadVideoError,
+    VideoCamera,
+    VideoFile,
+)
 from doorstep_device.motion_report import write_motion_csv
 from doorstep_device.ports.camera import CameraFailedError, Packet, VideoFormat
 from doorstep_device.rules.motion import MotionRule
@@ -150,6 +155,24 @@ def test_a_name_that_looks_like_an_address_is_a_file_name(
     write_video(tmp_path / "a.mp4", seconds=1).rename(tmp_path / "tcp:a.mp4")
     with VideoFile(Path("tcp:a.mp4")) as video:
         assert len(list(video.frames())) == 15
+
+
+def test_even_a_name_with_a_folder_that_looks_like_an_address_is_a_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rtsp:" / "door").mkdir(parents=True)
+    write_video(tmp_path / "a.mp4", seconds=1).rename(tmp_path / "rtsp:" / "door" / "a.mp4")
+    with VideoFile(Path("rtsp://door/a.mp4")) as video:
+        assert len(list(video.frames())) == 15
+
+
+@pytest.mark.parametrize("address", ["rtsp://u:hunter2@h/x", "rtsp:/u:hunter2@h", "HTTP://hunter2"])
+def test_an_address_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(AddressForFileError) as caught:
+        VideoFile(Path(address)).__enter__()
+    error = caught.value
+    assert "hunter2" not in error.fact + error.safe + error.do
 
 
 def test_a_playlist_does_not_reach_out(tmp_path: Path) -> None:

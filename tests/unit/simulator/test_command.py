@@ -12,10 +12,18 @@ import pytest
 
 from tests.running import SIMULATOR
 
+SECRET = "hunter2"
+ADDRESS = f"rtsp://owner:{SECRET}@127.0.0.1:9/live"
 
-def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+
+def typed(*words: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [str(SIMULATOR), *words], capture_output=True, text=True, check=False, timeout=60
+        [str(SIMULATOR), *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -55,6 +63,23 @@ def test_a_scene_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
 def test_usage_is_two_and_a_refusal_is_one(words: tuple[str, ...], code: int) -> None:
     done = typed(*words)
     assert (done.returncode, done.stdout) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "do"),
+    [
+        (("doorbell", "my card", "--source", ADDRESS), "doorstep-sim doorbell 'my card' --claim"),
+        (("doorbell", "card", "--source", ADDRESS, "--speed", "2"), "without --speed"),
+        (("doorbell", "card", "--source", f"video:{ADDRESS}"), "name a file"),
+        (("doorbell", "card", "--source", ADDRESS.replace("rtsp", "ftp")), "rtsp://USER"),
+        (("demo", "--video", ADDRESS), "name a file"),
+    ],
+)
+def test_no_refusal_repeats_an_address(words: tuple[str, ...], do: str, tmp_path: Path) -> None:
+    done = typed(*words, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert do in done.stderr.splitlines()[-1]
+    assert SECRET not in done.stderr
 
 
 def test_without_a_stack_env_prints_nothing_a_shell_would_take(tmp_path: Path) -> None:

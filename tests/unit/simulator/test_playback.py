@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from doorstep_device.adapters.clock import PacedClock
+from doorstep_device.adapters.rtsp import RtspCamera
 from doorstep_device.adapters.video import BadVideoError
+from doorstep_device.adapters.webcam import WebcamCamera
 from doorstep_device.ports.camera import Camera, Packet
 from doorstep_device.rules.motion import MotionRule
-from doorstep_shared.errors import RefusedError
+from doorstep_shared.errors import DoorstepError, RefusedError
 from doorstep_simulator.playback import (
     Film,
     ScoredCamera,
@@ -55,6 +57,43 @@ def test_seed_alone_names_a_scene_of_the_usual_length() -> None:
 def test_anything_else_names_none(text: str) -> None:
     with pytest.raises(RefusedError, match="names no film"):
         parse_film(text)
+
+
+SECRET = "hunter2"
+ADDRESS = f"rtsp://owner:{SECRET}@192.168.1.20:554/live"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (ADDRESS, RtspCamera),
+        (ADDRESS.replace("rtsp", "rtsps"), RtspCamera),
+        ("/dev/video0", WebcamCamera),
+    ],
+)
+async def test_a_real_camera_is_named_as_the_doorbell_names_it(
+    text: str, kind: type[Camera]
+) -> None:
+    film = parse_film(text)
+    assert str(film) == text
+    assert SECRET not in repr(film)
+    assert isinstance(open_camera(film, PacedClock(1), Showing(), lambda: None), kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"http://owner:{SECRET}@door/live",
+        f"video:{ADDRESS}",
+        f"rtsp:///{SECRET}",
+        f"film:{SECRET}",
+    ],
+)
+def test_what_is_refused_is_not_repeated(text: str) -> None:
+    with pytest.raises(DoorstepError) as caught:
+        parse_film(text)
+    error = caught.value
+    assert SECRET not in error.fact + error.safe + error.do
 
 
 def test_a_video_is_named_by_its_file_and_knows_its_length(tmp_path: Path) -> None:
