@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -14,19 +15,21 @@ import typer
 from rich.console import Console
 
 from doorstep_device.adapters.clock import SystemClock
-from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.adapters.disk import FolderDisk, held
 from doorstep_device.adapters.gpio import GpioPanel
 from doorstep_device.adapters.process import forbid_core_dumps
 from doorstep_device.adapters.progress import show_progress
 from doorstep_device.adapters.service import post_enrolment
 from doorstep_device.adapters.source import camera_maker
-from doorstep_device.adapters.video import VideoFile
+from doorstep_device.adapters.video import VideoFile, is_address
 from doorstep_device.bootstrap import DeviceSettings, build_agent, read_settings
 from doorstep_device.enrolment import enrol as enrol_by_claim
 from doorstep_device.facts import configure_facts
+from doorstep_device.household import NotAddedYetError, check_added
 from doorstep_device.identity import read_enrolment, read_keys
 from doorstep_device.motion_report import check_place, write_motion_csv
 from doorstep_device.ports.camera import Camera
+from doorstep_device.ports.panel import NoPinsError
 from doorstep_device.rules.motion import MotionRule, MotionSettings
 from doorstep_device.rules.zones import EVERYWHERE, Zone, parse_zone
 from doorstep_hardware.pins import read_pins
@@ -69,7 +72,8 @@ def run(
     forbid_core_dumps()
     settings = _settings(state)
     configure_facts(as_json=not sys.stdout.isatty())
-    asyncio.run(_run(settings, video))
+    with held(settings.state_dir):
+        asyncio.run(_run(settings, video))
 
 
 @app.command()
@@ -103,8 +107,10 @@ def enrol(
 ) -> None:
     """Join the household that printed the claim."""
     text = sys.stdin.read() if claim == "-" else claim
-    disk = FolderDisk(_settings(state).state_dir)
-    enrolment = enrol_by_claim(disk, text, post_enrolment, secrets.token_bytes)
+    folder = _settings(state).state_dir
+    disk = FolderDisk(folder)
+    with held(folder):
+        enrolment = enrol_by_claim(disk, text, post_enrolment, secrets.token_bytes)
     _say(f"This doorbell ({read_keys(disk).public.device}) has answered at {enrolment.url}.")
     _say("It records once your owner's computer has added it (doorstep device add).")
 
@@ -118,8 +124,9 @@ def check(*, state: StateDir = None) -> None:
         try:
             _say(f"ok    {name}: {examine()}")
         except DoorstepError as error:
-            failed += 1
-            _say(f"NOT   {name}: {error.fact}")
+            is_waiting = isinstance(error, NotAddedYetError)
+            failed += not is_waiting
+            _say(f"{'WAIT' if is_waiting else 'NOT '}  {name}: {error.fact}")
             if error.do:
                 _say(f"      Do: {error.do}")
     if failed:
@@ -147,13 +154,27 @@ async def _run(settings: DeviceSettings, video: str | None) -> None:
         video = settings.video.get_secret_value()
     if video is not None:
         make_camera = camera_maker(video, clock)
-    panel = GpioPanel(read_pins(), clock, loop)
+    try:
+        panel = GpioPanel(read_pins(), clock, loop)
+    except NoPinsError as error:
+        do = f"run it on a Raspberry Pi; or, here: {_simulated(settings.state_dir, video)}"
+        raise NoPinsError(error.fact, safe=error.safe, do=do) from error
     agent = build_agent(settings=settings, panel=panel, make_camera=make_camera, clock=clock)
     running = asyncio.ensure_future(agent.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
     with suppress(asyncio.CancelledError):
         await running
+
+
+def _simulated(state_dir: Path, video: str | None) -> str:
+    """Return the command that runs this doorbell on simulated pins."""
+    words = ["doorstep-sim", "doorbell", str(state_dir.absolute())]
+    if video is not None and is_address(video):
+        words += ["--source", "ADDRESS"]  # there may be a password in it
+    elif video is not None:
+        words += ["--source", video if video.startswith("/dev/") else f"video:{video}"]
+    return shlex.join(words)
 
 
 def _zone(text: str) -> Zone:
@@ -193,9 +214,9 @@ def _checks(settings: DeviceSettings) -> Iterator[tuple[str, Callable[[], str]]]
         return f"writes, {free_bytes / 1e9:.1f} GB free"
 
     def belongs() -> str:
-        return f"doorbell {read_keys(disk).public.device} of the household at " + (
-            read_enrolment(disk).url
-        )
+        keys, enrolment = read_keys(disk).public, read_enrolment(disk)
+        check_added(disk, enrolment.root, keys)
+        return f"doorbell {keys.device} of the household at {enrolment.url}"
 
     def broker() -> str:
         enrolment = read_enrolment(disk)

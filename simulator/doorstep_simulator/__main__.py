@@ -127,7 +127,7 @@ def doorbell(
         str | None, typer.Option("--claim", help="Join the household that printed it; - for stdin.")
     ] = None,
     source: Annotated[
-        str, typer.Option("--source", help="scene:SEED or video:FILE.")
+        str, typer.Option("--source", help="scene:SEED, video:FILE, rtsp://… or /dev/video0.")
     ] = f"scene:{DEFAULT_SEED}",
     speed: SpeedOption = 1.0,
 ) -> None:

@@ -1,16 +1,17 @@
 """`up`: the whole service and one doorbell, staying until they are told to go."""
 
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from doorstep_device.adapters.disk import FolderDisk
+from doorstep_device.adapters.disk import FolderDisk, held
 from doorstep_device.adapters.service import post_enrolment
 from doorstep_device.enrolment import enrol
-from doorstep_device.identity import read_enrolment
-from doorstep_shared.errors import TryLaterError
+from doorstep_device.identity import Enrolment, NotEnrolledError, read_enrolment
+from doorstep_shared.errors import RefusedError, TryLaterError
 from doorstep_shared.manifest import ClipKind
 from doorstep_simulator.block import BLOCK, ENV_LINE
 from doorstep_simulator.doorbell import Doorbell, Wiring
@@ -66,19 +67,27 @@ def run_doorbell(state: Path, claim: str | None, film: Film, speed: float, tell:
         state: Its card.
         claim: Enrols it first; None if it is.
         film: What happens before its camera.
-        speed: The pace of its clock.
+        speed: The pace of its clock; 1 for a real camera.
         tell: Told what goes on.
 
     Raises:
         NotEnrolledError: It belongs to nobody, and there is no claim.
+        CardInUseError: Another one works on its card.
         DoorstepError: The claim, or the service, does not do.
     """
+    if film.camera is not None and speed != 1:
+        raise RefusedError(
+            "a real camera films at the pace of the world",
+            safe="Nothing was started.",
+            do="the same command without --speed",
+        )
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     disk = FolderDisk(state)
     if claim is not None:
-        enrol(disk, claim, post_enrolment, secrets.token_bytes)
+        with held(state):
+            enrol(disk, claim, post_enrolment, secrets.token_bytes)
         tell("the doorbell has answered; it records once its owner has added it")
-    enrolment = read_enrolment(disk)
+    enrolment = _read_enrolment(state, disk)
     doorbell = Doorbell(
         Wiring(
             state=state,
@@ -91,6 +100,15 @@ def run_doorbell(state: Path, claim: str | None, film: Film, speed: float, tell:
     )
     with _switched_on(doorbell, tell):
         operate(doorbell, Guide(enrolment.url), tell)
+
+
+def _read_enrolment(state: Path, disk: FolderDisk) -> Enrolment:
+    try:
+        return read_enrolment(disk)
+    except NotEnrolledError as error:
+        again = shlex.join(["doorstep-sim", "doorbell", str(state), "--claim", "-"])
+        do = f"doorstep device add        (on your computer), then: {again}"
+        raise NotEnrolledError(error.fact, safe=error.safe, do=do) from error
 
 
 def _become_ready(doorbell: Doorbell, owner: Owner) -> str:
@@ -154,7 +172,13 @@ def _wiring(stack: Stack, film: Film, speed: float) -> Wiring:
 
 @contextmanager
 def _switched_on(doorbell: Doorbell, tell: Telling) -> Iterator[None]:
-    """Have the doorbell on while the block runs, and say that everything ends after it."""
+    """Have the doorbell on while the block runs, and say that everything ends after it.
+
+    Raises:
+        CardInUseError: Another one works on its card.
+    """
+    with held(doorbell.wiring.state):
+        pass  # The doorbell holds it itself; its refusal would be read in its log only.
     try:
         doorbell.power_on()
         yield

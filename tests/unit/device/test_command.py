@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from doorstep_device import __main__ as command
+from doorstep_device.adapters.disk import FolderDisk, held
 from doorstep_device.bootstrap import read_settings
+from doorstep_device.identity import read_keys
+from doorstep_device.ports.panel import NoPinsError
 from doorstep_device.rules.zones import EVERYWHERE, Zone
 from doorstep_shared.errors import RefusedError, TryLaterError
+from tests.cards import enrolled_card
 from tests.footage import write_video
 
 Call = Callable[..., int]
@@ -229,3 +233,103 @@ def test_what_a_service_refuses_in_is_shown_and_commands_no_terminal(
     assert call("enrol", "DS1.X") == 1
     said = "doorstep-device: \ufffd]0;OWNED\ufffd.\n\ufffd2J\nDo: \ufffd\n"
     assert capsys.readouterr().err == said
+
+
+# ── one doorbell on a card ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("words", [("run",), ("enrol", "DS1.X")])
+def test_a_card_that_a_doorbell_works_on_is_left_alone(
+    call: Call,
+    runs: Callable[[Agent], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: tuple[str, ...],
+) -> None:
+    started: list[bool] = []
+    runs(Agent(lambda: started.append(True)))
+    card = enrolled_card(tmp_path / "state")
+    before = sorted(card.rglob("*"))
+    with held(card):
+        assert call(*words) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"doorstep-device: a doorbell works on this card already ({card})."
+    assert said[1] == "It was left alone, and nothing was changed."
+    assert said[2].startswith("Do: let it work, or end it")
+    assert started == []
+    assert sorted(card.rglob("*")) == before
+
+
+def test_a_doorbell_holds_its_card_until_it_has_ended(
+    call: Call, runs: Callable[[Agent], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def try_another() -> None:
+        with held(tmp_path / "state"):
+            pass
+
+    runs(Agent(try_another))
+    assert call("run") == 1
+    assert "works on this card already" in capsys.readouterr().err
+    try_another()
+
+
+def test_a_card_can_be_checked_while_a_doorbell_works_on_it(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with held(enrolled_card(tmp_path / "state")):
+        call("check")
+    assert capsys.readouterr().err.startswith(("ok    card: writes", "NOT   card: only"))
+
+
+def test_a_doorbell_that_nobody_has_added_yet_waits_and_is_not_called_well(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    card = enrolled_card(tmp_path / "state")
+    call("check")
+    said = capsys.readouterr().err
+    device = read_keys(FolderDisk(card)).public.device
+    assert f"WAIT  household: doorbell {device} has not been added yet" in said
+    assert "Do: doorstep device add        (on your owner's computer)" in said
+    assert "ok    household" not in said
+
+
+# ── a laptop, and addresses ────────────────────────────────────────────────────────────
+
+SECRET = "hunter2"
+ADDRESS = f"rtsp://u:{SECRET}@127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize(
+    ("video", "source"),
+    [
+        ((), ""),
+        (("--video", "/dev/video0"), " --source /dev/video0"),
+        (("--video", "my door.mp4"), " --source 'video:my door.mp4'"),
+        (("--video", ADDRESS), " --source ADDRESS"),
+        (("--video", ADDRESS.replace("//", "/")), " --source ADDRESS"),
+    ],
+)
+def test_without_pins_it_names_the_command_that_needs_none(
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    video: tuple[str, ...],
+    source: str,
+) -> None:
+    def no_pins(*_: object) -> None:
+        raise NoPinsError("no pins", safe="Nothing was started.", do="elsewhere")
+
+    monkeypatch.setattr(command, "GpioPanel", no_pins)
+    assert call("run", *video) == 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"or, here: doorstep-sim doorbell {read_settings().state_dir}{source}\n")
+    assert SECRET not in said
+
+
+def test_an_address_in_a_films_place_is_refused_without_repeating_it(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call("motion", ADDRESS, "--csv", str(tmp_path / "motion.csv")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("doorstep-device: this takes a video file, not an address.\n")
+    assert SECRET not in said
